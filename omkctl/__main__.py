@@ -1,0 +1,5 @@
+"""`python -m omkctl`."""
+
+from .cli import main
+
+main()

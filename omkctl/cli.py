@@ -1,0 +1,133 @@
+"""`omkctl`: the table of verbs, and the one place that exits.
+
+A verb is one module of `omkctl.commands` and one row here; its module is imported when the verb is used.
+"""
+
+import os
+import sys
+from importlib import import_module
+from io import TextIOWrapper
+from typing import Any, Final
+
+import click
+
+from omkd.protocol.version import __version__
+
+from . import json_text
+from .failures import EXIT_MEANINGS, Exit, Failure, usage
+from .options import global_options
+from .render import say
+from .verb import VerbGroup
+
+VERBS: Final = {
+    "demo": ("demo:command", "Real commands doing real tasks, in a throw-away session."),
+    "worker": ("worker:group", "Add, list, show and remove workers."),
+    "workers": ("worker:list_workers", "The workers (`worker list`)."),
+    "send-task": ("send_task:command", "Send a task; it is on disk when this returns."),
+    "tasks": ("tasks:command", "The tasks."),
+    "show": ("show:command", "All that is known of a task."),
+    "wait": ("wait:command", "Wait for tasks to end."),
+    "log": ("log:command", "The output of a task's run."),
+    "results": ("results:command", "Finished tasks, with summary and artifacts."),
+    "tail-escalations": ("tail_escalations:command", "The escalation log: what a person ought to see."),
+    "events": ("events:command", "The event log: everything that happened."),
+    "publish": ("publish:command", "Publish an event; for hooks and scripts."),
+    "status": ("status:command", "What the daemon is doing."),
+    "verify": ("verify:command", "Prove the session consistent, or say what is not."),
+    "rpc": ("rpc:command", "Call a method of the daemon, raw."),
+    "version": ("version:command", "Versions of client, daemon and protocol."),
+    "shutdown": ("shutdown:command", "End the daemon; agents at work go on."),
+}
+"""Name -> (module:attribute, what `omkctl --help` says)."""
+
+
+class Root(VerbGroup):
+    """Imports a verb's module when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (click's signature)
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 (click's signature)
+        if cmd_name not in VERBS:
+            return None
+        module, _, attribute = VERBS[cmd_name][0].partition(":")
+        found: click.Command = getattr(import_module(f"omkctl.commands.{module}"), attribute)
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 (click's signature)
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in VERBS.items()])
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 (click's signature)
+        with formatter.section("Exit status"):
+            formatter.write_dl([(str(int(status)), text) for status, text in EXIT_MEANINGS.items()])
+
+
+root = Root(
+    "omkctl",
+    no_args_is_help=False,
+    params=global_options(from_env=True),
+    help="Talks to omkd, the daemon that keeps coding agents at work.\n\n"
+    "Options of every command may stand before or behind its name. "
+    "Each option has an environment variable: OMKCTL_OPTION, or OMKCTL_COMMAND_OPTION for a command's own.",
+    context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "OMKCTL"},
+)
+click.version_option(__version__, prog_name="omkctl", message="%(prog)s %(version)s")(root)
+
+
+def main(argv: list[str] | None = None) -> None:
+    arguments = sys.argv[1:] if argv is None else argv
+    sys.exit(run(arguments))
+
+
+def run(arguments: list[str]) -> int:
+    """The exit status. Every failure becomes words on stderr, or with `--json` one object on stdout."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8" if wants_json(arguments) else None, errors="backslashreplace")
+    try:
+        status: Any = root.main(args=arguments or ["--help"], prog_name="omkctl", standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return reader_gone()
+    except click.UsageError as fault:
+        return report(usage(fault.format_message() + see_help(fault)), arguments)
+    except click.ClickException as fault:
+        return report(usage(fault.format_message()), arguments)
+    except Failure as failure:
+        return report(failure, arguments)
+    except (KeyboardInterrupt, click.Abort):
+        return Exit.INTERRUPTED
+    if not arguments:
+        return Exit.USAGE
+    return status if isinstance(status, int) else Exit.DONE
+
+
+def see_help(fault: click.UsageError) -> str:
+    return f" (see {fault.ctx.command_path} --help)" if fault.ctx is not None else ""
+
+
+def report(failure: Failure, arguments: list[str]) -> int:
+    if wants_json(arguments):
+        try:
+            print(json_text.to_text(failure.as_object()), flush=True)
+        except BrokenPipeError:
+            reader_gone()
+    else:
+        say(failure.message)
+    return failure.status
+
+
+def wants_json(arguments: list[str]) -> bool:
+    """Also for a command line that could not be read. Behind `publish`, `--json` is its own and takes a value."""
+    for argument in arguments:
+        if argument in ("--", "publish"):
+            break
+        if argument == "--json":
+            return True
+    return os.environ.get("OMKCTL_JSON", "").lower() in ("1", "true", "yes", "on")
+
+
+def reader_gone() -> int:
+    """Whoever read our stdout has had enough. Python must not say so when it flushes at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return Exit.DONE

@@ -1,0 +1,125 @@
+"""`omkctl publish`: an event from a hook or a script. Quick, whatever state the daemon is in.
+
+Never reads stdin without `--stdin`: a hook inherits the stdin of its agent. When no daemon answers, an event from
+inside a worker goes into that worker's own events file, where the daemon finds it.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import click
+
+from omkctl import json_text, values
+from omkctl.client import Client, Unreachable
+from omkctl.failures import usage
+from omkctl.invocation import Invocation
+from omkctl.own_events import append_event, own_events_file
+from omkctl.render import say
+from omkctl.shapes import Published
+from omkctl.verb import Verb
+
+PATIENCE_SECS = 0.5
+ANSWER_SECS = 0.7
+"""Hooks wait for this command: together well below two seconds, with Python's start."""
+
+OWN_EVENTS = ("WorkerStarted", "WorkerProgress", "WorkerCompleted", "PersonNeeded")
+"""Inside a worker these are about that worker unless they say something else (which is refused)."""
+
+
+@click.command("publish", cls=Verb)
+@click.argument("type", required=False)
+@click.argument("fields", nargs=-1, metavar="[FIELD=VALUE... | JSON]")
+@click.option("--json", "text", metavar="JSON", help="The fields of TYPE; without TYPE, the event as {TYPE:{...}}.")
+@click.option("--stdin", "from_stdin", is_flag=True, help="As --json, one a line, from stdin.")
+@click.pass_obj
+def command(
+    invocation: Invocation, type: str | None, fields: tuple[str, ...], text: str | None, from_stdin: bool
+) -> None:
+    """Publish an event of TYPE. After = a number, true, false and null are what they say; FIELD:=JSON is JSON.
+
+    \b
+    omkctl publish WorkerProgress worker_id=coder percent=40 message='half way'
+    omkctl publish DisclosureLine value='I may be wrong'
+    """
+    publish = publisher(invocation)
+    if from_stdin:
+        for event in events_from_stdin(type):
+            publish(event)
+    else:
+        publish(event_of(type, fields, text))
+
+
+def publisher(invocation: Invocation) -> Callable[[object], None]:
+    """Takes an event to the daemon; from when that does not answer, into the worker's file."""
+    client = invocation.client(patience_s=PATIENCE_SECS, answer_s=ANSWER_SECS)
+    file: Path | None = None
+
+    def publish(event: object) -> None:
+        nonlocal file
+        if file is None:
+            try:
+                done = send(client, event)
+            except Unreachable:
+                file = own_events_file(os.environ, invocation.address.session_dir)
+                if file is None:
+                    raise
+                say(f"no daemon answers; into {file}")
+            else:
+                if invocation.json:
+                    invocation.out.json(done)
+                return
+        append_event(file, event)
+
+    return publish
+
+
+def send(client: Client, event: object) -> Published:
+    try:
+        return client.call("event.publish", {"event": event}, Published, repeatable=False)
+    except UnicodeEncodeError as fault:
+        raise usage("the event holds text that is not UTF-8") from fault
+
+
+def event_of(type: str | None, fields: tuple[str, ...], text: str | None) -> object:
+    """The event in the log's form. A single JSON object as the last argument is taken as `--json`."""
+    given = fields if type is None else (type, *fields)
+    last = given[-1] if given else ""
+    if text is None and last.lstrip().startswith("{"):
+        given, text = given[:-1], last
+    if text is not None and len(given) > 1:
+        raise usage("the fields are given twice: as FIELD=VALUE and as JSON")
+    if text is not None:
+        return event_from_json(given[0] if given else None, text, "the JSON")
+    if type is None:
+        raise usage("no event: give TYPE FIELD=VALUE..., --json '{...}', or --stdin")
+    try:
+        return named(type, dict(map(values.event_field, fields)))
+    except ValueError as fault:
+        raise usage(str(fault)) from fault
+
+
+def events_from_stdin(type: str | None) -> Iterator[object]:
+    for number, line in enumerate(sys.stdin.buffer, 1):
+        if line.strip():
+            yield event_from_json(type, line, f"line {number}")
+
+
+def event_from_json(type: str | None, text: str | bytes, where: str) -> object:
+    try:
+        value = json_text.parse(text)
+    except ValueError as fault:
+        raise usage(f"{where} is not JSON: {fault}") from fault
+    if type is None:
+        return value
+    return named(type, value) if isinstance(value, dict) else {type: value}
+
+
+def named(type: str, fields: dict[str, object]) -> object:
+    """`{"Type":{…}}`, and the log's two short forms: without fields, and with no field but `value`."""
+    if type in OWN_EVENTS and os.environ.get("OMK_WORKER"):
+        fields = {"worker_id": os.environ["OMK_WORKER"], **fields}
+    if not fields:
+        return type
+    return {type: fields["value"] if set(fields) == {"value"} else fields}

@@ -1,0 +1,40 @@
+"""`omkctl tasks`: a list of tasks."""
+
+import click
+
+from omkctl import options, tasks_text
+from omkctl.history import newest_tasks
+from omkctl.invocation import Invocation
+from omkctl.render import say
+from omkctl.shapes import STATES
+from omkctl.verb import Verb
+
+
+@click.command("tasks", cls=Verb)
+@options.worker
+@click.option("--role", metavar="ROLE", help="Only those for this role.")
+@click.option("--state", "states", type=click.Choice(STATES), multiple=True, help="Only these. May be repeated.")
+@options.since
+@options.lines("tasks")
+@click.pass_obj
+def command(
+    invocation: Invocation,
+    worker: str | None,
+    role: str | None,
+    states: tuple[str, ...],
+    since: str | None,
+    lines: int | None,
+) -> None:
+    """The tasks, the newest at the end."""
+    filters = {"worker": worker, "role": role, "states": list(states), "since": since}
+    wanted = options.DEFAULT_LINES if lines is None else lines
+    page = newest_tasks(invocation.client(), filters, wanted)
+    out = invocation.out
+    if out.as_json:
+        out.json(page)
+    elif page["tasks"]:
+        out.table(tasks_text.HEADER, [tasks_text.row(task, out) for task in page["tasks"]])
+    else:
+        say("no such tasks" if any(filters.values()) else "no tasks yet (omkctl send-task WORKER TEXT)")
+    if page["next"] is not None and lines is None:
+        say(f"the newest {wanted}; -n all shows the older ones")

@@ -1,0 +1,57 @@
+"""Workers in words: a table, and all that is known of one."""
+
+import shlex
+
+from .json_text import to_text
+from .render import Output, one_line
+from .shapes import Worker
+
+HEADER = ("name", "role", "state", "in hand", "queued", "last sign", "command")
+COMMAND_CHARS = 40
+
+
+def table(workers: list[Worker], out: Output) -> None:
+    out.table(HEADER, [row(worker, out) for worker in workers])
+
+
+def row(worker: Worker, out: Output) -> list[str]:
+    return [
+        worker["name"],
+        worker["role"],
+        worker["state"],
+        " ".join(worker["in_hand"]),
+        str(worker["queued"]),
+        out.time(worker["last_sign"]),
+        one_line(command(worker), COMMAND_CHARS),
+    ]
+
+
+def command(worker: Worker) -> str:
+    """As one would type it; for a worker without one, who plays it."""
+    if worker["runner"] is not None:
+        return shlex.join(worker["runner"]["command"])
+    return "(foreign)" if worker["foreign"] else "(another program)"
+
+
+def describe(worker: Worker, out: Output) -> None:
+    spec, runner = worker["spec"], worker["runner"]
+    facts = {
+        "role": worker["role"],
+        "state": out.styled(worker["state"]),
+        "in hand": " ".join(worker["in_hand"]),
+        "queued": str(worker["queued"]),
+        "window": str(worker["window"]) if worker["window"] else "no limit",
+        "last sign": out.time(worker["last_sign"]),
+        "pid": str(worker["pid"]) if worker["pid"] else "",
+        "project": spec.get("project_dir") or "",
+        "approval": to_text(spec.get("approval_policy")).strip('"'),
+        "command": command(worker),
+    }
+    if runner is not None:
+        facts["env"] = " ".join(f"{key}={shlex.quote(value)}" for key, value in runner["env"].items())
+        facts["budget"] = f"{runner['budget_secs']} s, then {runner['grace_secs']} s of grace"
+    facts["inbox"] = spec.get("inbox", "")
+    out.line(f"worker {worker['name']}" + (" (foreign)" if worker["foreign"] else ""))
+    for name, value in facts.items():
+        if value:
+            out.line(f"  {name + ':':<11}{value if name == 'state' else one_line(value)}")

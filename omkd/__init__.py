@@ -1,0 +1,1 @@
+"""The omkd daemon: event log, queue, mailboxes, escalation log, control API."""

@@ -1,0 +1,138 @@
+"""JSON-RPC message -> handler -> line to answer with. Parameters are checked, errors become their JSON-RPC form.
+
+An ApiError is answered. Any other exception of a handler is a fault of ours: it is answered as `internal_error`, logged
+with its traceback, and ends the connection.
+"""
+
+import inspect
+import logging
+from collections.abc import Awaitable, Mapping
+from typing import cast
+
+from attrs import frozen
+
+from omkd.protocol import codec
+from omkd.protocol.codec import CodecError
+from omkd.protocol.errors import ApiError, ErrorKind
+from omkd.protocol.jsonrpc import (
+    Batch,
+    Connection,
+    ErrorResponse,
+    Malformed,
+    Message,
+    Notification,
+    Request,
+    Response,
+)
+from omkd.protocol.methods import METHODS
+from omkd.protocol.nearest import did_you_mean
+from omkd.protocol.scalars import Json, Seq
+from omkd.store.event_log import LogBroken, LogWriteFailed
+
+from .calls import Answer, Call, Follow, Handler
+
+logger = logging.getLogger(__name__)
+
+
+@frozen(kw_only=True)
+class Done:
+    """`line` (empty: nothing to answer) is sent once `seq` is on disk; then `follows` begin. `fatal`: then it ends."""
+
+    line: bytes
+    seq: Seq = Seq(0)
+    follows: tuple[Follow, ...] = ()
+    fatal: bool = False
+
+
+class Dispatcher:
+    """Calls the handlers in the name of one connection."""
+
+    def __init__(self, handlers: Mapping[str, Handler], call: Call) -> None:
+        self._handlers = handlers
+        self._call = call
+
+    def begin(self, message: Message | Batch) -> Done | Awaitable[Done]:
+        """What to answer; an awaitable for a call that must wait for something."""
+        match message:
+            case Request() | Notification():
+                return self._begin_call(message)
+            case Batch(items=items):
+                return joined([self.begin(item) for item in items])
+            case Malformed(id=id, error=error):
+                return Done(line=encode_error(id, error))
+            case Response() | ErrorResponse():
+                return Done(line=encode_error(None, ApiError(ErrorKind.INVALID_REQUEST, "an answer to no question")))
+
+    def _begin_call(self, message: Request | Notification) -> Done | Awaitable[Done]:
+        try:
+            handler, params = self._handler_and_params(message)
+            if inspect.iscoroutinefunction(handler):
+                self._call.caller.refuse_too_many()
+            answer = handler(self._call, params)
+        except Exception as error:
+            return self._failed(message, error)
+        return done(message, answer) if isinstance(answer, Answer) else self._finish(message, answer)
+
+    async def _finish(self, message: Request | Notification, answer: Awaitable[Answer]) -> Done:
+        try:
+            return done(message, await answer)
+        except Exception as error:
+            return self._failed(message, error)
+
+    def _handler_and_params(self, message: Request | Notification) -> tuple[Handler, object]:
+        handler = self._handlers.get(message.method)
+        if handler is None:
+            hint = did_you_mean(message.method, self._handlers)
+            raise ApiError(ErrorKind.METHOD_NOT_FOUND, f"no method {message.method!r}{hint}", method=message.method)
+        if isinstance(message.params, list):
+            raise ApiError(ErrorKind.INVALID_PARAMS, "parameters go by name: an object, not an array")
+        wanted = METHODS[message.method].params
+        return handler, codec.structure(cast(Json, message.params or {}), wanted, forbid_unknown=True)
+
+    def _failed(self, message: Request | Notification, error: Exception) -> Done:
+        id = message.id if isinstance(message, Request) else None
+        match error:
+            case LogBroken():
+                raise error
+            case ApiError():
+                answered = error
+            case CodecError():
+                answered = ApiError(ErrorKind.INVALID_PARAMS, str(error), path=error.path)
+            case LogWriteFailed():
+                answered = ApiError(ErrorKind.WRITE_FAILED, str(error), path=str(error.path))
+            case _:
+                logger.error("fault in %s", message.method, exc_info=error)
+                text = f"a fault in omkd, its log has the traceback: {error!r}"
+                return Done(line=encode_error(id, ApiError(ErrorKind.INTERNAL_ERROR, text)), fatal=True)
+        return Done(line=encode_error(id, answered) if isinstance(message, Request) else b"")
+
+
+def done(message: Request | Notification, answer: Answer) -> Done:
+    follows = () if answer.follow is None else (answer.follow,)
+    if isinstance(message, Notification):
+        return Done(line=b"", seq=answer.seq, follows=follows)
+    encoded = answer.result if isinstance(answer.result, bytes) else codec.dumps(answer.result)
+    return Done(line=Connection.encode_result_raw(message.id, encoded), seq=answer.seq, follows=follows)
+
+
+def joined(parts: list[Done | Awaitable[Done]]) -> Done | Awaitable[Done]:
+    """The one answer to a batch; an awaitable if any part is."""
+    there = [part for part in parts if isinstance(part, Done)]
+    return join(there) if len(there) == len(parts) else join_later(parts)
+
+
+async def join_later(parts: list[Done | Awaitable[Done]]) -> Done:
+    return join([part if isinstance(part, Done) else await part for part in parts])
+
+
+def join(parts: list[Done]) -> Done:
+    return Done(
+        line=Connection.encode_batch([part.line for part in parts if part.line]),
+        seq=max(part.seq for part in parts),
+        follows=tuple(follow for part in parts for follow in part.follows),
+        fatal=any(part.fatal for part in parts),
+    )
+
+
+def encode_error(id: str | int | float | None, error: ApiError) -> bytes:
+    return Connection(codec.parse, codec.encode, line_limit_bytes=0).encode_error(id, error)

@@ -1,0 +1,145 @@
+"""task.update, cancel, retry, hold, release: what one can do with a task that was sent."""
+
+from collections.abc import Callable, Iterable, Sequence
+
+from attrs import evolve
+
+from omkd.api.calls import Answer, Call
+from omkd.core.ledger import TaskEntry
+from omkd.core.views import is_open, task_view
+from omkd.protocol.errors import ApiError, ErrorKind
+from omkd.protocol.events import (
+    Event,
+    TaskCancelled,
+    TaskCancelRequested,
+    TaskHeld,
+    TaskLost,
+    TaskReleased,
+    TaskRequeued,
+    TaskUpdated,
+)
+from omkd.protocol.methods import TaskCancelParams, TaskIdsParams, TasksResult, TaskState, TaskUpdateParams
+from omkd.protocol.records import Outcome
+from omkd.protocol.scalars import U32, TaskId
+from omkd.services.hub import Hub
+from omkd.store.event_log import Draft
+
+from .tasks import check_after, check_target, check_text, entry_of, invalid
+
+
+def update(call: Call, params: TaskUpdateParams) -> Answer:
+    """All of it or nothing; only while the task is not in an inbox."""
+    hub = call.hub
+    entry = entry_of(hub, params.id)
+    refuse_unless_open(entry, "changed")
+    if params.target is not None:
+        check_target(hub, params.target)
+    if params.after is not None:
+        check_after(hub, params.after, waiting=entry.id)
+    task = evolve(
+        entry.task,
+        task=entry.task.task if params.task is None else params.task,
+        acceptance_criteria=(
+            entry.task.acceptance_criteria if params.acceptance_criteria is None else params.acceptance_criteria
+        ),
+        context=entry.task.context if params.context is None else params.context,
+        budget_secs=entry.task.budget_secs if params.budget_secs is None else params.budget_secs,
+    )
+    check_text(task)
+    updated = TaskUpdated(
+        task_id=entry.id,
+        target=params.target,
+        task=None if task == entry.task else task,
+        priority=params.priority,
+        not_before=params.not_before,
+        after=params.after,
+        retries=params.retries,
+    )
+    return recorded(call, [entry], [updated], lambda done: task_view(hub.state, done[0]))
+
+
+def hold(call: Call, params: TaskIdsParams) -> Answer:
+    entries = entries_of(call.hub, params.ids)
+    for entry in entries:
+        refuse_unless_open(entry, "held")
+    held = [TaskHeld(task_id=entry.id) for entry in entries if entry.state is TaskState.QUEUED]
+    return recorded(call, entries, held, lambda done: tasks_result(call.hub, done))
+
+
+def release(call: Call, params: TaskIdsParams) -> Answer:
+    entries = entries_of(call.hub, params.ids)
+    for entry in entries:
+        if entry.state is not TaskState.HELD:
+            text = f"{entry.id} is {entry.state.value}, only a held task can be released"
+            raise ApiError(ErrorKind.REFUSED, text, id=entry.id, state=entry.state.value)
+    released = [TaskReleased(task_id=entry.id) for entry in entries]
+    return recorded(call, entries, released, lambda done: tasks_result(call.hub, done))
+
+
+def retry(call: Call, params: TaskIdsParams) -> Answer:
+    """A new hand-out of a task that ended, whatever it ended as."""
+    entries = entries_of(call.hub, params.ids)
+    for entry in entries:
+        if not entry.state.is_final:
+            text = f"{entry.id} is {entry.state.value}, only a task that ended can be run again"
+            raise ApiError(ErrorKind.REFUSED, text, id=entry.id, state=entry.state.value)
+    again = [
+        TaskRequeued(
+            task_id=entry.id,
+            handout=U32(entry.handout),
+            worker=entry.worker,
+            outcome=Outcome.DONE,
+            why="run again by request",
+            by_hand=True,
+        )
+        for entry in entries
+    ]
+    return recorded(call, entries, again, lambda done: tasks_result(call.hub, done))
+
+
+def cancel(call: Call, params: TaskCancelParams) -> Answer:
+    """Ends queued tasks at once; asks the workers of others. What ended already stays as it ended."""
+    entries = entries_of(call.hub, params.ids)
+    events = [event for entry in entries for event in cancelling(call.hub, entry, params)]
+    return recorded(call, entries, events, lambda done: tasks_result(call.hub, done))
+
+
+def cancelling(hub: Hub, entry: TaskEntry, params: TaskCancelParams) -> Iterable[Event]:
+    if entry.state.is_final:
+        return ()
+    if is_open(entry):
+        return (TaskCancelled(task_id=entry.id, reason=params.reason),)
+    worker = None if entry.worker is None else hub.state.roster.workers.get(entry.worker)
+    if params.force and entry.worker is not None and (worker is None or worker.runner is None or worker.foreign):
+        reason = params.reason or "cancelled by force, its worker did not confirm it"
+        return (TaskLost(task_id=entry.id, worker=entry.worker, reason=reason),)
+    if entry.cancel_reason is not None:
+        return ()
+    return (TaskCancelRequested(task_id=entry.id, reason=params.reason),)
+
+
+def recorded(
+    call: Call, entries: list[TaskEntry], events: Sequence[Event], result: Callable[[list[TaskEntry]], object]
+) -> Answer:
+    """One unit for all, so that either all of it happened or nothing."""
+    if events:
+        call.hub.log.append(Draft(by=call.caller.by(), events=tuple(events)))
+    return Answer(result=result(entries), seq=call.hub.log.written)
+
+
+def tasks_result(hub: Hub, entries: list[TaskEntry]) -> TasksResult:
+    return TasksResult(tasks=[task_view(hub.state, entry) for entry in entries])
+
+
+def entries_of(hub: Hub, ids: list[TaskId]) -> list[TaskEntry]:
+    """Each once. Raises ApiError NOT_FOUND."""
+    if not ids:
+        raise invalid("ids", "no task is named")
+    return [entry_of(hub, task_id) for task_id in dict.fromkeys(ids)]
+
+
+def refuse_unless_open(entry: TaskEntry, what: str) -> None:
+    if not is_open(entry):
+        where = f" at {entry.worker}" if entry.in_hand else ""
+        text = f"{entry.id} is {entry.state.value}{where}: only a task that is not handed out can be {what}"
+        raise ApiError(ErrorKind.REFUSED, text, id=entry.id, state=entry.state.value)

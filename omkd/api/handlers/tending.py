@@ -1,0 +1,181 @@
+"""worker.update, adopt, apply, pause, resume, restart: what one can do with a worker that is there."""
+
+from attrs import asdict, evolve
+
+from omkd.api.calls import Answer, Call
+from omkd.core.roster import WorkerEntry
+from omkd.core.views import worker_view
+from omkd.protocol import codec
+from omkd.protocol.errors import ApiError, ErrorKind
+from omkd.protocol.events import WorkerPaused, WorkerResumed, WorkerUpdated
+from omkd.protocol.methods import (
+    WorkerAddParams,
+    WorkerApplyParams,
+    WorkerApplyResult,
+    WorkerNameParams,
+    WorkerPauseParams,
+    WorkerRemoveParams,
+    WorkerRestartParams,
+    WorkerUpdateParams,
+)
+from omkd.protocol.records import Runner
+from omkd.protocol.scalars import U32, WorkerName
+from omkd.services.hub import Hub
+from omkd.store.event_log import Draft
+from omkd.store.files import read_regular
+
+from .tasks import invalid
+from .workers import add_worker, check_worker, entry_of, remove_worker, spec_for, until_idle
+
+RUNNER_LIMIT_BYTES = 1024 * 1024
+
+OF_RUNNER = ("command", "env", "budget_secs", "grace_secs", "idle_exit_secs", "on_interrupt", "retries", "stall_secs")
+OF_SPEC = ("role", "project_dir", "approval_policy", "approval_timeout_secs", "external_tools")
+
+
+def update(call: Call, params: WorkerUpdateParams) -> Answer:
+    """The new settings, whole, are a fact; files follow from it."""
+    hub = call.hub
+    entry = own_entry(hub, params.name, "changed: its own files say what it is")
+    given = {name: value for name, value in asdict(params, recurse=False).items() if value is not None}
+    for_runner = {name: given[name] for name in OF_RUNNER if name in given}
+    runner = entry.runner
+    if for_runner and runner is None and "command" not in for_runner:
+        raise invalid(next(iter(for_runner)), f"worker {entry.name} has no command: another program plays it")
+    if for_runner:
+        runner = Runner(**for_runner) if runner is None else evolve(runner, **for_runner)
+    declared = WorkerAddParams(
+        name=entry.name,
+        **{name: given.get(name, getattr(entry.spec, name)) for name in OF_SPEC},
+        window=given.get("window", U32(entry.window)),
+        runner=runner,
+    )
+    check_worker(declared)
+    return Answer(result=worker_view(hub.state, entry_after(call, entry, declared)), seq=hub.log.written)
+
+
+def entry_after(call: Call, entry: WorkerEntry, declared: WorkerAddParams) -> WorkerEntry:
+    """Records the settings, if they are others than before."""
+    updated = update_for(call.hub, entry, declared)
+    if changed_fields(entry, updated):
+        call.hub.log.append(Draft(by=call.caller.by(), events=(updated,)))
+    return call.hub.state.roster.workers[entry.name]
+
+
+def update_for(hub: Hub, entry: WorkerEntry, declared: WorkerAddParams) -> WorkerUpdated:
+    return WorkerUpdated(
+        worker=entry.name,
+        spec=spec_for(hub.session.worker(entry.name), declared),
+        foreign=False,
+        window=declared.window,
+        runner=declared.runner,
+    )
+
+
+def changed_fields(entry: WorkerEntry, updated: WorkerUpdated) -> list[str]:
+    """Names of what is different, in the terms of `worker.update`."""
+    changed = [name for name in OF_SPEC if getattr(entry.spec, name) != getattr(updated.spec, name)]
+    if entry.window != updated.window:
+        changed.append("window")
+    if (entry.runner is None) != (updated.runner is None):
+        changed.append("command")
+    elif entry.runner is not None and updated.runner is not None:
+        changed += [name for name in OF_RUNNER if getattr(entry.runner, name) != getattr(updated.runner, name)]
+    return changed
+
+
+def adopt(call: Call, params: WorkerNameParams) -> Answer:
+    """From here on the log wins over the worker's files; its runner.json, if it has one, is started."""
+    hub = call.hub
+    entry = entry_of(hub, params.name)
+    if not entry.foreign:
+        return Answer(result=worker_view(hub.state, entry), seq=hub.log.written)
+    path = hub.session.worker(entry.name).runner
+    runner = None
+    if path.exists():
+        try:
+            runner = codec.loads(read_regular(path, RUNNER_LIMIT_BYTES), Runner)
+        except (OSError, ValueError) as fault:
+            raise ApiError(ErrorKind.REFUSED, f"{path} cannot be used: {fault}", path=str(path)) from fault
+    adopted = WorkerUpdated(worker=entry.name, spec=entry.spec, foreign=False, window=U32(entry.window), runner=runner)
+    hub.log.append(Draft(by=call.caller.by(), events=(adopted,)))
+    return Answer(result=worker_view(hub.state, entry), seq=hub.log.written)
+
+
+async def apply(call: Call, params: WorkerApplyParams) -> Answer:
+    """Everything is checked before anything is changed; a dry run ends there."""
+    hub = call.hub
+    names = [declared.name for declared in params.workers]
+    for number, name in enumerate(names):
+        if name in names[:number]:
+            raise invalid(f"workers[{number}].name", f"{name!r} is declared twice")
+    updated: dict[str, list[str]] = {}
+    for declared in params.workers:
+        check_worker(declared)
+        if declared.name in hub.state.roster.workers:
+            entry = own_entry(hub, declared.name, "declared: `omkctl worker adopt` it first")
+            updated[entry.name] = changed_fields(entry, update_for(hub, entry, declared))
+    added = [name for name in names if name not in hub.state.roster.workers]
+    removed = [entry.name for entry in hub.state.roster.workers.values() if is_pruned(entry, names, params)]
+    if not params.dry_run:
+        for declared in params.workers:
+            if declared.name in updated:
+                entry_after(call, hub.state.roster.workers[declared.name], declared)
+            else:
+                await add_worker(call, declared)
+        for name in removed:
+            await remove_worker(call, WorkerRemoveParams(name=name))
+    result = WorkerApplyResult(
+        added=added,
+        updated={name: fields for name, fields in updated.items() if fields},
+        removed=removed,
+        unchanged=[WorkerName(name) for name, fields in updated.items() if not fields],
+    )
+    return Answer(result=result, seq=hub.log.written)
+
+
+def is_pruned(entry: WorkerEntry, names: list[WorkerName], params: WorkerApplyParams) -> bool:
+    return params.prune and not entry.foreign and entry.name not in names
+
+
+async def pause(call: Call, params: WorkerPauseParams) -> Answer:
+    hub = call.hub
+    entry = entry_of(hub, params.name)
+    if not entry.paused:
+        paused = WorkerPaused(worker=entry.name, reason=params.reason)
+        await hub.log.commit(hub.log.append(Draft(by=call.caller.by(), events=(paused,))).seq)
+    if params.drain:
+        await until_idle(hub, entry.name)
+    return Answer(result=worker_view(hub.state, entry), seq=hub.log.written)
+
+
+def resume(call: Call, params: WorkerNameParams) -> Answer:
+    hub = call.hub
+    entry = entry_of(hub, params.name)
+    if entry.paused:
+        hub.log.append(Draft(by=call.caller.by(), events=(WorkerResumed(worker=entry.name),)))
+    return Answer(result=worker_view(hub.state, entry), seq=hub.log.written)
+
+
+async def restart(call: Call, params: WorkerRestartParams) -> Answer:
+    """Its old host has ended when this is answered; what it ran is interrupted, unless it drained."""
+    hub = call.hub
+    entry = own_entry(hub, params.name, "restarted: omkd did not start it")
+    if entry.runner is None:
+        text = f"worker {entry.name} has no command, another program plays it: restart that"
+        raise ApiError(ErrorKind.REFUSED, text, worker=entry.name)
+    was_paused = entry.paused
+    if params.drain:
+        await pause(call, WorkerPauseParams(name=entry.name, reason="drains for a restart", drain=True))
+    await call.desk.supervisor.restart(entry.name, force=params.force)
+    if params.drain and not was_paused:
+        resume(call, WorkerNameParams(name=entry.name))
+    return Answer(result=worker_view(hub.state, entry), seq=hub.log.written)
+
+
+def own_entry(hub: Hub, name: WorkerName, cannot_be: str) -> WorkerEntry:
+    """Raises ApiError for a foreign worker, and for one that is not there."""
+    entry = entry_of(hub, name)
+    if entry.foreign:
+        raise ApiError(ErrorKind.REFUSED, f"worker {name} is foreign and cannot be {cannot_be}", worker=name)
+    return entry

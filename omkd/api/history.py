@@ -1,0 +1,66 @@
+"""Reading the log's past: forward in pages, backward for the newest, and where a time begins."""
+
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+import trio
+
+from omkd.protocol.scalars import Ns, Seq
+from omkd.store.event_log import EventLog, StoredUnit
+
+T = TypeVar("T")
+
+Pick = Callable[[StoredUnit], list[T]]
+"""What a unit contributes to an answer: nothing, one thing or several."""
+
+UNITS_A_STEP: Final = 500
+BYTES_A_STEP: Final = 512 * 1024
+"""Of one look at the log: a few ms, so that nobody waits for a reader of the past."""
+
+
+async def oldest(
+    log: EventLog, after: Seq, pick: Pick[T], *, limit: int, below: Seq | None = None
+) -> tuple[list[T], Seq | None]:
+    """At least `limit` things of whole units above `after`, if there are so many; and where the next page begins.
+
+    None: there is no more.
+    """
+    found: list[T] = []
+    end = log.committed if below is None else min(log.committed, Seq(below - 1))
+    while after < end:
+        for stored in log.read_after(after, max_units=UNITS_A_STEP, max_bytes=BYTES_A_STEP):
+            if stored.seq > end:
+                return found, None
+            if len(found) >= limit:
+                return found, after
+            found += pick(stored)
+            after = stored.seq
+        await trio.lowlevel.checkpoint()
+    return found, None
+
+
+async def newest(log: EventLog, before: Seq, pick: Pick[T], *, count: int, since: Seq) -> list[T]:
+    """The last `count` things of units below `before` and above `since`, in the log's order."""
+    found: list[T] = []
+    while len(found) < count:
+        units = [stored for stored in log.read_before(before, max_units=UNITS_A_STEP) if stored.seq > since]
+        if not units:
+            break
+        found = [thing for stored in units for thing in pick(stored)] + found
+        before = units[0].seq
+        await trio.lowlevel.checkpoint()
+    return found[-count:] if count else []
+
+
+async def seq_before(log: EventLog, time: Ns) -> Seq:
+    """The last unit before `time`: units above it are of that time or later. (Times never go back in the log.)"""
+    low, high = Seq(log.first_seq - 1), log.committed
+    while low < high:
+        middle = Seq((low + high) // 2)
+        found = log.read_after(middle, max_units=1, max_bytes=1)
+        if found and found[0].unit.ts < time:
+            low = found[0].seq
+        else:
+            high = middle
+        await trio.lowlevel.checkpoint()
+    return low

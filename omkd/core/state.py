@@ -1,0 +1,79 @@
+"""The daemon's state: the fold of the event log."""
+
+from typing import Final
+
+from attrs import Factory, define
+
+from omkd.protocol.escalation import needs_person
+from omkd.protocol.events import (
+    DaemonStarted,
+    DaemonStopped,
+    EscalationAcked,
+    LineRejected,
+    TaskCancelled,
+    TaskFinished,
+    TaskLost,
+    TaskRequeued,
+    Unit,
+)
+from omkd.protocol.methods import WorkerState
+from omkd.protocol.scalars import Seq, TaskId, WorkerName
+
+from .ledger import Ledger
+from .roster import Roster, WorkerEntry
+
+MAX_UNACKED: Final = 10_000
+"""Of units that need a person and were not acknowledged; the oldest beyond count as seen."""
+
+
+@define
+class State:
+    """`ended_cleanly` speaks of the run before; `rejected_lines` counts those of this run.
+
+    `unacked`: the units that need a person and were not acknowledged, oldest first.
+    """
+
+    ledger: Ledger = Factory(Ledger)
+    roster: Roster = Factory(Roster)
+    ended_cleanly: bool = True
+    rejected_lines: int = 0
+    unacked: dict[Seq, None] = Factory(dict)
+
+    def fold(self, unit: Unit) -> None:
+        """Takes in the next unit; each once, in the log's order."""
+        self.roster.fold(unit)
+        self.ledger.fold(unit)
+        if any(needs_person(event) for event in unit.events):
+            self._note_unacked(unit.seq)
+        for event in unit.events:
+            match event:
+                case DaemonStarted():
+                    self.ended_cleanly, self.rejected_lines = False, 0
+                case DaemonStopped():
+                    self.ended_cleanly = True
+                case EscalationAcked():
+                    for seq in event.seqs:
+                        self.unacked.pop(seq, None)
+                case LineRejected():
+                    self.rejected_lines += event.count
+                case TaskFinished() | TaskRequeued() | TaskCancelled() | TaskLost():
+                    self._note_idle(event.task_id, unit.seq)
+                case _:
+                    pass
+
+    def _note_unacked(self, seq: Seq) -> None:
+        self.unacked[seq] = None
+        if len(self.unacked) > MAX_UNACKED:
+            del self.unacked[next(iter(self.unacked))]
+
+    def _note_idle(self, task_id: TaskId, seq: Seq) -> None:
+        task = self.ledger.tasks.get(task_id)
+        worker = None if task is None or task.worker is None else self.roster.workers.get(task.worker)
+        if worker is not None and not self.is_busy(worker.name):
+            worker.idle_since = seq
+
+    def worker_state(self, entry: WorkerEntry) -> WorkerState:
+        return entry.state(busy=self.is_busy(entry.name))
+
+    def is_busy(self, worker: WorkerName) -> bool:
+        return bool(self.ledger.in_hand(worker))

@@ -1,0 +1,92 @@
+"""Tasks and workers as the control API shows them, and in words why a task waits."""
+
+from omkd.protocol.events import Target, ToAny, ToRole, ToWorker
+from omkd.protocol.methods import Task, TaskState, Worker
+from omkd.protocol.scalars import I32, U32, U64
+from omkd.protocol.timestamps import format_ns
+
+from .ledger import TaskEntry
+from .roster import WorkerEntry
+from .schedule import candidates, has_room
+from .state import State
+
+
+def task_view(state: State, entry: TaskEntry) -> Task:
+    return Task(
+        id=entry.id,
+        state=entry.state,
+        target=entry.target,
+        worker=entry.worker if not is_open(entry) else None,
+        handout=U32(entry.handout),
+        priority=I32(entry.priority),
+        task=entry.task,
+        by=entry.by,
+        queued=entry.queued,
+        dispatched=entry.dispatched,
+        started=entry.started,
+        finished=entry.finished,
+        result=entry.result,
+        why=why(state, entry),
+        progress=entry.progress,
+    )
+
+
+def worker_view(state: State, entry: WorkerEntry) -> Worker:
+    return Worker(
+        name=entry.name,
+        role=entry.spec.role,
+        state=state.worker_state(entry),
+        foreign=entry.foreign,
+        window=U32(entry.window),
+        in_hand=list(state.ledger.in_hand(entry.name)),
+        queued=U32(state.ledger.queued_for(ToWorker(value=entry.name))),
+        spec=entry.spec,
+        runner=entry.runner,
+        last_sign=entry.seen.last_sign,
+        pid=None if entry.seen.host_pid is None else U64(entry.seen.host_pid),
+    )
+
+
+def is_open(entry: TaskEntry) -> bool:
+    """Not bound to a worker now."""
+    return entry.state in (TaskState.QUEUED, TaskState.HELD)
+
+
+def why(state: State, entry: TaskEntry) -> str | None:
+    """Why a task waits, or ended as it did; None when there is nothing to say."""
+    match entry.state:
+        case TaskState.HELD:
+            return "held until it is released"
+        case TaskState.QUEUED:
+            reason = why_queued(state, entry)
+            return f"{entry.why}; {reason}" if entry.why else reason
+        case TaskState.DISPATCHED | TaskState.RUNNING:
+            return None if entry.cancel_reason is None else "its worker was told to end it"
+        case _:
+            return entry.why
+
+
+def why_queued(state: State, entry: TaskEntry) -> str:
+    if waits := state.ledger.waits_for(entry):
+        return f"waits for {', '.join(waits)}"
+    if entry.not_before is not None:
+        return f"not before {format_ns(entry.not_before)}"
+    able = candidates(state, entry.target)
+    if not able:
+        return why_nobody(state, entry.target)
+    if all(not has_room(state, worker) for worker in able):
+        names = ", ".join(worker.name for worker in able)
+        return f"{names}: no room for more in hand"
+    return "is handed out in its turn"
+
+
+def why_nobody(state: State, target: Target) -> str:
+    match target:
+        case ToWorker(value=name) if name in state.roster.workers:
+            return f"worker {name} is paused"
+        case ToWorker(value=name):
+            return f"there is no worker {name}"
+        case ToRole(value=role):
+            return f"no worker of role {role} is ready"
+        case ToAny():
+            return "no worker is ready"

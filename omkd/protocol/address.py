@@ -1,0 +1,47 @@
+"""Where a session and its socket are. Standard library only: `omkctl` needs it at start."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from .limits import UNIX_PATH_BYTES
+
+SESSION_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+
+
+class AddressError(ValueError):
+    """A session name or a path that cannot be used; the text says which and why."""
+
+
+def checked_session(name: str) -> str:
+    """`name`, if it may name a session. Raises AddressError."""
+    if not SESSION_NAME.fullmatch(name):
+        raise AddressError(f"bad session name {name!r}: 1 to 64 of A-Z a-z 0-9 _ . -, beginning with a letter or digit")
+    return name
+
+
+def state_root(env: Mapping[str, str]) -> Path:
+    """`$XDG_STATE_HOME/omk/sessions`, `~/.local/state` where it is unset or relative (XDG base directories)."""
+    base = env.get("XDG_STATE_HOME", "")
+    root = Path(base) if base.startswith("/") else Path(env.get("HOME") or "~").expanduser() / ".local" / "state"
+    return root / "omk" / "sessions"
+
+
+def socket_candidates(env: Mapping[str, str], session: str, session_dir: Path) -> list[Path]:
+    """Where the socket may be, first the place where a daemon of this environment makes it."""
+    runtime = env.get("XDG_RUNTIME_DIR", "")
+    inside = session_dir / "omkd.sock"
+    if runtime.startswith("/"):
+        return [Path(runtime) / "omk" / f"{session}.sock", inside]
+    return [inside]
+
+
+def checked_socket_path(path: Path) -> Path:
+    """`path`, if the kernel can bind it. Raises AddressError: AF_UNIX paths end at 107 bytes."""
+    size = len(str(path).encode())
+    if size > UNIX_PATH_BYTES:
+        raise AddressError(
+            f"socket path {path} has {size} bytes, a Unix socket's has at most {UNIX_PATH_BYTES}: "
+            "give a shorter one with --socket or OMKD_SOCKET"
+        )
+    return path

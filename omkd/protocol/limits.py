@@ -1,0 +1,53 @@
+"""Every limit on what crosses a process, with its unit and its reason. Standard library only."""
+
+REQUEST_LINE_BYTES = 1024 * 1024
+"""A request line of the control API. Four times a task, so that a batch or an escaped text fits."""
+
+SERVER_LINE_BYTES = 2 * 1024 * 1024
+"""A line from the daemon: a page of the largest things that a request may bring."""
+
+TASK_BYTES = 256 * 1024
+"""A task or an event, encoded. A longer prompt belongs into a file that the task names."""
+
+WORKER_LINE_BYTES = 1024 * 1024
+"""A line in a worker's file; the Rust runtime writes far less. What is longer is skipped alone."""
+
+JSON_DEPTH = 128
+"""Nesting of arrays and objects (serde_json's own limit)."""
+
+MAX_CONNECTIONS = 256
+"""At once. systemd's default soft limit of descriptors is 1024, and hosts and workers' files need theirs."""
+
+MAX_IN_FLIGHT = 64
+"""Requests of one connection that wait for something (task.wait, subscriptions)."""
+
+UNREAD_OUTPUT_BYTES = 4 * 1024 * 1024
+"""Replies and notifications that a peer has not read; then its requests are not read either."""
+
+WRITE_STALL_SECS = 60
+"""A peer that takes nothing for so long while output waits is gone (a stopped terminal, a dead ssh)."""
+
+FIRST_LINE_SECS = 10
+"""From connect to the first whole line: a port scanner, or a client that hangs."""
+
+BATCH_REQUESTS = 1000
+"""In one JSON-RPC batch."""
+
+PAGE_LIMIT = 1000
+"""Items in one reply when the caller asks for more."""
+
+PAGE_DEFAULT = 200
+
+UNIX_PATH_BYTES = 107
+"""sun_path without its final NUL (unix(7))."""
+
+WORKER_NAME_CHARS = 64
+TASK_ID_CHARS = 64
+KEY_CHARS = 256
+"""Of an idempotency key: room for a UUID and a prefix."""
+ROLE_CHARS = 64
+HEADLINE_CHARS = 200
+"""Of a task's first line, where it is shown: WorkerStarted.task."""
+
+SUMMARY_BYTES = 4096
+"""Of a run's stdout that become the summary (the end of it)."""

@@ -1,0 +1,27 @@
+"""What was meant, for the text of an error. Standard library only."""
+
+import difflib
+from collections.abc import Iterable
+
+SHOWN = 10
+
+
+def nearest(wanted: str, known: Iterable[str]) -> str | None:
+    found = difflib.get_close_matches(wanted, list(known), n=1)
+    return found[0] if found else None
+
+
+def did_you_mean(wanted: str, known: Iterable[str]) -> str:
+    """` (did you mean 'coder'?)`, or nothing."""
+    found = nearest(wanted, known)
+    return f" (did you mean {found!r}?)" if found else ""
+
+
+def hint(wanted: str, known: Iterable[str], nothing: str) -> str:
+    """` (did you mean 'coder'? known: coder, docs)`; `nothing` is said when none is known."""
+    names = sorted(known)
+    if not names:
+        return f" ({nothing})"
+    shown = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+    found = nearest(wanted, names)
+    return f" (did you mean {found!r}? known: {shown})" if found else f" (known: {shown})"

@@ -1,0 +1,1 @@
+"""The daemon's tasks: each `run_x` reads facts and brings them where they belong."""

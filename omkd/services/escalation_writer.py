@@ -1,0 +1,196 @@
+"""Log -> `pending_escalations.jsonl`: each line once, as long as omkd alone writes the file (design, §2).
+
+Writing compares first: what follows the known position must be the beginning of what the log says stands there. So a
+start, a torn line, a write that failed half-way and the ordinary case are one and the same step.
+"""
+
+import logging
+import os
+from pathlib import Path
+from typing import Final
+
+import trio
+from attrs import evolve, frozen
+
+from omkd.protocol import codec
+from omkd.protocol.escalation import entry_from_event
+from omkd.protocol.events import Unit
+from omkd.protocol.scalars import U64, Seq
+from omkd.store.event_log import StoredUnit
+from omkd.store.files import atomic_write, open_append, sync_dir, write_all
+
+from .hub import Hub
+
+logger = logging.getLogger(__name__)
+
+UNITS_PER_TURN: Final = 500
+BYTES_PER_TURN: Final = 1024 * 1024
+SAVE_EVERY_BYTES: Final = 1024 * 1024
+"""Of new lines between two saves of the position: what a start compares at most."""
+
+RETRY_FIRST_S: Final = 0.5
+RETRY_MAX_S: Final = 30.0
+
+
+@frozen(kw_only=True)
+class EscalationsPos:
+    """`{"inode":1234,"offset":5678,"seq":90}`: before `offset` stand the lines of the units up to `seq`."""
+
+    inode: U64
+    offset: U64
+    seq: Seq
+
+
+class EscalationWriter:
+    """`position` is the last unit whose lines are in the file."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._path = hub.session.escalations
+        self._descriptor: int | None = None
+        self._pos = load_pos(hub.session.escalations_pos)
+        self._saved = self._pos
+
+    @property
+    def position(self) -> Seq:
+        return self._pos.seq
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Follows the log until cancelled, then saves its position. Ready once the file is whole."""
+        await self._catch_up()
+        task_status.started()
+        try:
+            while True:
+                await self._hub.log.wait_beyond(self.position)
+                await self._catch_up()
+        finally:
+            self._end()
+
+    async def _catch_up(self) -> None:
+        pause_s = RETRY_FIRST_S
+        while self.position < self._hub.log.committed:
+            try:
+                self._step()
+            except OSError as error:
+                if self._hub.retried.note(self._path, str(error), self._hub.now()):
+                    logger.warning("the escalation log cannot be written, tried again: %s", error)
+                self._close()
+                await trio.sleep(pause_s)
+                pause_s = min(pause_s * 2, RETRY_MAX_S)
+            else:
+                self._hub.retried.clear(self._path)
+                await trio.lowlevel.checkpoint()
+
+    def _step(self) -> None:
+        """Writes the lines of the next units. Raises OSError; the next step finds out what was written."""
+        units = self._hub.log.read_after(self.position, max_units=UNITS_PER_TURN, max_bytes=BYTES_PER_TURN)
+        lines = b"".join([lines_of(each.unit) for each in units])
+        if lines:
+            self._write(units, lines)
+        self._pos = evolve(self._pos, seq=units[-1].seq)
+        if self._pos.offset - self._saved.offset >= SAVE_EVERY_BYTES:
+            self._save()
+
+    def _write(self, units: list[StoredUnit], lines: bytes) -> None:
+        descriptor = self._open_file()
+        there = os.pread(descriptor, len(lines), self._pos.offset)
+        if not lines.startswith(there):
+            lines = self._set_aside(descriptor, units)
+            descriptor, there = self._open_file(), b""
+        write_all(descriptor, lines[len(there) :])
+        self._pos = evolve(self._pos, offset=U64(self._pos.offset + len(lines)))
+
+    def _set_aside(self, descriptor: int, units: list[StoredUnit]) -> bytes:
+        """The file holds what is not ours: it keeps it, under another name. Lines still to be written to a new one."""
+        at: int = self._pos.offset
+        remaining = [lines_of(each.unit) for each in units]
+        while remaining and os.pread(descriptor, len(remaining[0]), at) == remaining[0]:
+            at += len(remaining.pop(0))
+        aside = free_name(self._path, f".aside-{units[0].seq}")
+        logger.warning(
+            "%s differs from the event log at byte %d: kept as %s, a new one is begun", self._path, at, aside
+        )
+        self._path.rename(aside)
+        self._close()
+        return b"".join(remaining)
+
+    def _open_file(self) -> int:
+        """The file that the path names, made if there is none; the position is that of this file."""
+        if self._descriptor is not None and self._is_named(self._descriptor):
+            return self._descriptor
+        self._close()
+        try:
+            descriptor = open_append(self._path, create=False)
+        except FileNotFoundError:
+            descriptor = self._new_file()
+        self._descriptor = descriptor
+        status = os.fstat(descriptor)
+        if status.st_ino != self._pos.inode:
+            logger.info("%s is another file than before: lines go on in it", self._path)
+            self._pos = evolve(self._pos, inode=U64(status.st_ino), offset=U64(0))
+        elif status.st_size < self._pos.offset:
+            logger.warning("%s lost its end (%d of %d bytes are left)", self._path, status.st_size, self._pos.offset)
+            self._pos = evolve(self._pos, offset=U64(status.st_size))
+        return descriptor
+
+    def _new_file(self) -> int:
+        """An empty file under its name, `escalations.pos` speaking of it before it has the name."""
+        nameless = self._path.with_name(f".{self._path.name}.new")
+        nameless.unlink(missing_ok=True)
+        descriptor = open_append(nameless)
+        self._pos = evolve(self._pos, inode=U64(os.fstat(descriptor).st_ino), offset=U64(0))
+        self._save()
+        nameless.rename(self._path)
+        sync_dir(self._path.parent)
+        return descriptor
+
+    def _is_named(self, descriptor: int) -> bool:
+        try:
+            return os.stat(self._path, follow_symlinks=False).st_ino == os.fstat(descriptor).st_ino
+        except FileNotFoundError:
+            return False
+
+    def _save(self) -> None:
+        """Durability: the lines first, then the position."""
+        if self._descriptor is not None:
+            os.fdatasync(self._descriptor)
+        atomic_write(self._hub.session.escalations_pos, codec.dumps(self._pos))
+        self._saved = self._pos
+
+    def _end(self) -> None:
+        try:
+            self._save()
+        except OSError as error:
+            logger.warning("position in the escalation log not saved, the next start compares more: %s", error)
+        self._close()
+
+    def _close(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def lines_of(unit: Unit) -> bytes:
+    """The lines that a unit is in the escalation log, with their newlines; mostly none."""
+    entries = (entry_from_event(event, unit.ts) for event in unit.events)
+    return b"".join(codec.dumps(entry) + b"\n" for entry in entries if entry is not None)
+
+
+def load_pos(path: Path) -> EscalationsPos:
+    try:
+        return codec.loads(path.read_bytes(), EscalationsPos)
+    except FileNotFoundError:
+        return EscalationsPos(inode=U64(0), offset=U64(0), seq=Seq(0))
+    except ValueError as fault:
+        logger.warning("%s is not readable (%s): the whole escalation log is compared", path, fault)
+        return EscalationsPos(inode=U64(0), offset=U64(0), seq=Seq(0))
+
+
+def free_name(path: Path, suffix: str) -> Path:
+    """`path` with `suffix`, and a number if that is taken."""
+    wanted = path.with_name(path.name + suffix)
+    number = 1
+    while wanted.exists():
+        number += 1
+        wanted = path.with_name(f"{path.name}{suffix}.{number}")
+    return wanted

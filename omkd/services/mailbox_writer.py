@@ -1,0 +1,154 @@
+"""Log -> inboxes, control files and settings of the workers. It writes only what is on disk in the log.
+
+What could not be written is found again by reconciling, the same as at start.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Final
+
+import trio
+from attrs import Factory, define
+
+from omkd.core.ledger import TaskEntry
+from omkd.core.roster import WorkerEntry
+from omkd.protocol import codec
+from omkd.protocol.events import (
+    TaskCancelled,
+    TaskCancelRequested,
+    TaskDispatched,
+    TaskLost,
+    TaskRequeued,
+    Unit,
+    WorkerRegistered,
+    WorkerUpdated,
+)
+from omkd.protocol.handout import handout_id
+from omkd.protocol.records import CancelHandout
+from omkd.protocol.scalars import Seq, WorkerName
+
+from .hub import Hub
+from .worker_files import append_missing, append_missing_dones, append_to, inbox_line, write_settings
+
+logger = logging.getLogger(__name__)
+
+UNITS_PER_TURN: Final = 500
+BYTES_PER_TURN: Final = 1024 * 1024
+RETRY_FIRST_S: Final = 0.5
+RETRY_MAX_S: Final = 30.0
+
+
+@define
+class Retry:
+    """When a worker's files are tried again, on trio's clock."""
+
+    at: float
+    pause_s: float
+
+
+@define
+class MailboxWriter:
+    """`position`: the last unit whose consequences are written, or wait in `_retries` to be found by reconciling."""
+
+    hub: Hub
+    position: Seq = Seq(0)
+    _lines: dict[WorkerName, list[bytes]] = Factory(dict)
+    _retries: dict[WorkerName, Retry] = Factory(dict)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Reconciles every worker, then follows the log until cancelled."""
+        await self.hub.log.commit(self.hub.log.written)
+        self.position = self.hub.log.committed
+        for worker in list(self.hub.state.roster.workers.values()):
+            self._attempt(worker, self._reconcile)
+        task_status.started()
+        while True:
+            with trio.move_on_at(min((retry.at for retry in self._retries.values()), default=trio.current_time() + 60)):
+                await self.hub.log.wait_beyond(self.position)
+            self._follow()
+            self._retry()
+            await trio.lowlevel.checkpoint()
+
+    def _follow(self) -> None:
+        stored = self.hub.log.read_after(self.position, max_units=UNITS_PER_TURN, max_bytes=BYTES_PER_TURN)
+        for each in stored:
+            self._take(each.unit)
+            self.position = each.seq
+        for name in list(self._lines):
+            self._with_worker(name, self._append)
+        self._lines.clear()
+
+    def _take(self, unit: Unit) -> None:
+        for event in unit.events:
+            match event:
+                case TaskDispatched():
+                    line = inbox_line(self.hub.state.ledger.tasks[event.task_id], event.handout)
+                    self._lines.setdefault(event.worker, []).append(line)
+                case TaskCancelRequested():
+                    self._take_cancel(event)
+                case TaskRequeued() | TaskLost() | TaskCancelled() if unit.src is None and event.worker is not None:
+                    self._with_worker(event.worker, self._reconcile)
+                case WorkerRegistered() | WorkerUpdated():
+                    self._with_worker(event.worker, self._reconcile)
+                case _:
+                    pass
+
+    def _take_cancel(self, event: TaskCancelRequested) -> None:
+        """Known hand-outs only: one that ended meanwhile needs no cancel."""
+        task = self.hub.state.ledger.tasks[event.task_id]
+        if task.in_hand and task.worker is not None:
+            self._with_worker(task.worker, lambda entry: self._cancel(entry, task))
+
+    def _cancel(self, entry: WorkerEntry, task: TaskEntry) -> None:
+        cancel = CancelHandout(id=handout_id(task.id, task.handout), reason=task.cancel_reason or "")
+        append_to(self.hub.session.worker(entry.name).control, codec.dumps(cancel) + b"\n")
+
+    def _with_worker(self, name: WorkerName, write: Callable[[WorkerEntry], None]) -> None:
+        entry = self.hub.state.roster.workers.get(name)
+        if entry is not None and name not in self._retries:
+            self._attempt(entry, write)
+
+    def _append(self, entry: WorkerEntry) -> None:
+        append_to(self.hub.session.worker(entry.name).inbox, b"".join(self._lines[entry.name]))
+
+    def _reconcile(self, entry: WorkerEntry) -> None:
+        """Settings as the log has them; each unfinished hand-out in the inbox, once."""
+        directory = self.hub.session.worker(entry.name)
+        if not entry.foreign:
+            write_settings(directory, entry)
+        due = [task for task in self.hub.state.ledger.in_hand(entry.name).values() if self._is_on_disk(task)]
+        append_missing(directory, {handout_id(task.id, task.handout): inbox_line(task, task.handout) for task in due})
+        for task in due:
+            if task.cancel_reason is not None:
+                self._cancel(entry, task)
+        in_hand = self.hub.state.ledger.in_hand(entry.name).values()
+        append_missing_dones(directory, {handout_id(task.id, task.handout) for task in in_hand})
+
+    def _is_on_disk(self, task: TaskEntry) -> bool:
+        return task.dispatched_seq <= self.position
+
+    def _retry(self) -> None:
+        now = trio.current_time()
+        for name, retry in list(self._retries.items()):
+            entry = self.hub.state.roster.workers.get(name)
+            if entry is None:
+                del self._retries[name]
+                self.hub.retried.clear(self.hub.session.worker(name).path)
+            elif retry.at <= now:
+                self._attempt(entry, self._reconcile)
+
+    def _attempt(self, entry: WorkerEntry, write: Callable[[WorkerEntry], None]) -> None:
+        """Writes, or notes that it is to be tried again later."""
+        path = self.hub.session.worker(entry.name).path
+        try:
+            write(entry)
+        except OSError as error:
+            known = self._retries.get(entry.name)
+            pause_s = min(known.pause_s * 2, RETRY_MAX_S) if known else RETRY_FIRST_S
+            self._retries[entry.name] = Retry(trio.current_time() + pause_s, pause_s)
+            if self.hub.retried.note(path, str(error), self.hub.now()):
+                logger.warning("files of worker %s cannot be written, tried again: %s", entry.name, error)
+        else:
+            if self._retries.pop(entry.name, None):
+                self.hub.retried.clear(path)
+                logger.info("files of worker %s are written again", entry.name)

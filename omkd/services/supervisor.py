@@ -1,0 +1,254 @@
+"""Looks after the hosts of omkd's own workers: starts, adopts, watches them and starts them again (design, §5)."""
+
+import logging
+import signal
+from collections.abc import Mapping
+from typing import Final
+
+import trio
+from attrs import define, field
+
+from omkd.core.reports import Rejected, judge_result
+from omkd.core.roster import Sighting, WorkerEntry
+from omkd.protocol.events import ByOmkd, Event, WorkerExited
+from omkd.protocol.handout import handout_id
+from omkd.protocol.records import OutboxLine, Outcome, ResultStatus
+from omkd.protocol.scalars import I32, U32, Seq, WorkerName
+from omkd.protocol.version import __version__
+from omkd.store.event_log import Draft, LogWriteFailed
+from omkd.store.locks import LockHeld, take_lock
+from omkd.worker.processes import end_leftovers
+
+from .heartbeats import read_heartbeat
+from .hosts import HIDDEN_FROM_HOSTS, Host, adopt_host, spawn_host
+from .hub import Hub, Wakeup
+from .mailbox_reader import MailboxReader
+from .worker_files import write_settings
+
+logger = logging.getLogger(__name__)
+
+MAX_RESTARTS: Final = 5
+"""In a row. A host that ran for LONG_ENOUGH_S begins a new row."""
+
+LONG_ENOUGH_S: Final = 60.0
+RESTART_FIRST_S: Final = 0.5
+RESTART_MAX_S: Final = 30.0
+
+STOP_MARGIN_S: Final = 5.0
+"""Beyond twice the grace time (to finish by itself, and after SIGTERM), until a host told to end is killed."""
+
+LOCK_HELD_STATUS: Final = 6
+"""omk-worker's exit status when another host was faster."""
+
+WRITE_RETRY_S: Final = 1.0
+
+
+@define
+class Charge:
+    """A worker that is looked after. `wanted` False: its host is to end and stay ended.
+
+    `asked`: its host is told to end for another to take its place; that is no failure.
+    """
+
+    host: Host | None = None
+    wanted: bool = True
+    asked: bool = False
+    replaced: trio.Event = field(factory=trio.Event)
+    hurry: trio.Event = field(factory=trio.Event)
+    scope: trio.CancelScope = field(factory=trio.CancelScope)
+    ended: trio.Event = field(factory=trio.Event)
+
+
+class Supervisor:
+    """`run` looks after every worker with a command; `stop` ends the host of one for good."""
+
+    def __init__(self, hub: Hub, reader: MailboxReader, environment: Mapping[str, str]) -> None:
+        self._hub = hub
+        self._reader = reader
+        self._environment = {name: text for name, text in environment.items() if name not in HIDDEN_FROM_HOSTS}
+        self._charges: dict[WorkerName, Charge] = {}
+        self._look = Wakeup()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Runs until cancelled. Cancellation: the hosts go on."""
+        async with trio.open_nursery() as nursery:
+            task_status.started()
+            nursery.start_soon(self._wake_on_facts)
+            while True:
+                for entry in list(self._hub.state.roster.workers.values()):
+                    if entry.runner is not None and not entry.foreign and entry.name not in self._charges:
+                        charge = self._charges[entry.name] = Charge()
+                        nursery.start_soon(self._look_after, charge, entry)
+                await self._look.wait()
+
+    async def _wake_on_facts(self) -> None:
+        seen = Seq(0)
+        while True:
+            seen = await self._hub.log.wait_beyond(seen)
+            self._look.wake()
+
+    async def stop_all(self) -> None:
+        """Every host has ended when this returns."""
+        async with trio.open_nursery() as nursery:
+            for name in list(self._charges):
+                entry = self._hub.state.roster.workers[name]
+                grace_s = 0 if entry.runner is None else entry.runner.grace_secs
+                nursery.start_soon(self.stop, name, grace_s)
+
+    async def restart(self, worker: WorkerName, *, force: bool) -> None:
+        """The host that runs has ended when this returns, and another is started; also after it was given up."""
+        charge = self._charges.get(worker)
+        if charge is None or charge.ended.is_set():
+            self._charges.pop(worker, None)
+            self._hub.state.roster.workers[worker].seen.gave_up = False
+            self._look.wake()
+        elif charge.host is None:
+            charge.hurry.set()
+        else:
+            charge.asked = True
+            charge.host.tell(signal.SIGKILL if force else signal.SIGTERM)
+            await charge.replaced.wait()
+
+    async def stop(self, worker: WorkerName, grace_s: float) -> None:
+        """The worker's host has ended when this returns, and is not started again; killed after `grace_s` and 5 s."""
+        charge = self._charges.get(worker)
+        if charge is None:
+            return
+        charge.wanted = False
+        if charge.host is None:
+            charge.scope.cancel()
+        else:
+            charge.host.tell(signal.SIGTERM)
+        with trio.move_on_after(2 * grace_s + STOP_MARGIN_S):
+            await charge.ended.wait()
+        if charge.host is not None and not charge.ended.is_set():
+            logger.warning("host of worker %s does not end, killed", worker)
+            charge.host.tell(signal.SIGKILL)
+        await charge.ended.wait()
+        del self._charges[worker]
+
+    async def _look_after(self, charge: Charge, entry: WorkerEntry) -> None:
+        try:
+            with charge.scope:
+                await self._hub.log.commit(entry.seq)
+                await self._keep_running(charge, entry)
+        finally:
+            charge.ended.set()
+
+    async def _keep_running(self, charge: Charge, entry: WorkerEntry) -> None:
+        restarts = 0
+        while charge.wanted:
+            began = trio.current_time()
+            charge.host = await self._host_of(entry)
+            status = await self._watch(charge, entry, charge.host)
+            if status == LOCK_HELD_STATUS:
+                continue
+            restarts = 1 if trio.current_time() - began >= LONG_ENOUGH_S else restarts + 1
+            if not charge.wanted:
+                await self._record(exited(entry, status, restart=0, failure=False))
+            elif charge.asked:
+                restarts, charge.asked = 0, False
+                await self._record(exited(entry, status, restart=0, failure=False))
+                charge.replaced.set()
+                charge.replaced = trio.Event()
+            elif restarts > MAX_RESTARTS:
+                await self._record(exited(entry, status, restart=0, failure=True))
+                entry.seen.gave_up = True
+                self._hub.work.wake()
+                await self._take_back(entry)
+                return
+            else:
+                await self._record(exited(entry, status, restart=restarts, failure=status != 0))
+                with trio.move_on_after(min(RESTART_MAX_S, RESTART_FIRST_S * 2 ** (restarts - 1))):
+                    await charge.hurry.wait()
+                charge.hurry = trio.Event()
+
+    async def _host_of(self, entry: WorkerEntry) -> Host:
+        """The host that is there, or a new one; as soon as it can be had."""
+        directory = self._hub.session.worker(entry.name)
+        pause_s = RESTART_FIRST_S
+        while True:
+            try:
+                host = await adopt_host(directory)
+                if host is None:
+                    write_settings(directory, entry)
+                    host = spawn_host(directory, self._environment)
+            except OSError as error:
+                if self._hub.retried.note(directory.lock, str(error), self._hub.now()):
+                    logger.warning("worker %s cannot be started, tried again: %s", entry.name, error)
+                await trio.sleep(pause_s)
+                pause_s = min(pause_s * 2, RESTART_MAX_S)
+            else:
+                self._hub.retried.clear(directory.lock)
+                logger.info("worker %s: host %d %s", entry.name, host.pid, "started" if host.child else "adopted")
+                return host
+
+    async def _watch(self, charge: Charge, entry: WorkerEntry, host: Host) -> int | None:
+        entry.seen = Sighting(host_pid=host.pid, last_sign=self._hub.now())
+        if not host.child:
+            read_heartbeat(self._hub, entry)
+        try:
+            async with trio.open_nursery() as nursery:
+                if host.version != __version__:
+                    nursery.start_soon(self._replace_when_idle, charge, entry, host)
+                status = await host.wait()
+                nursery.cancel_scope.cancel()
+        finally:
+            charge.host = None
+            entry.seen.host_pid, entry.seen.heartbeat = None, None
+        logger.info(
+            "worker %s: host %d ended, status %s", entry.name, host.pid, "unknown" if status is None else status
+        )
+        return status
+
+    async def _replace_when_idle(self, charge: Charge, entry: WorkerEntry, host: Host) -> None:
+        """A host of another version ends as soon as it has nothing in hand; ours takes its place."""
+        while self._hub.state.is_busy(entry.name):
+            await self._hub.log.wait_beyond(self._hub.log.written)
+        logger.info("worker %s: host %d is of omkd %s, replaced", entry.name, host.pid, host.version)
+        charge.asked = True
+        host.tell(signal.SIGTERM)
+
+    async def _take_back(self, entry: WorkerEntry) -> None:
+        """What the dead host had begun waits in the queue again; nothing of it is left running."""
+        directory = self._hub.session.worker(entry.name)
+        try:
+            lock = take_lock(directory.lock)
+        except (LockHeld, OSError) as reason:
+            logger.warning("worker %s: what it had in hand stays there: %s", entry.name, reason)
+            return
+        try:
+            while self._reader.read(entry):
+                await trio.lowlevel.checkpoint()
+            for task in list(self._hub.state.ledger.in_hand(entry.name).values()):
+                if task.started is not None:
+                    handout = handout_id(task.id, task.handout)
+                    await end_leftovers(directory, handout)
+                    await self._interrupt(entry, handout)
+        finally:
+            lock.release()
+
+    async def _interrupt(self, entry: WorkerEntry, handout: str) -> None:
+        line = OutboxLine(
+            task_id=handout, status=ResultStatus.FAILED, summary="its host died", outcome=Outcome.INTERRUPTED
+        )
+        verdict = judge_result(self._hub.state, entry, line, self._hub.now())
+        if not isinstance(verdict, Rejected):
+            await self._record(*verdict)
+
+    async def _record(self, *events: Event) -> None:
+        """Records what happened, as soon as the disk takes it."""
+        while True:
+            try:
+                self._hub.log.append(Draft(by=ByOmkd(), events=events))
+            except LogWriteFailed as failure:
+                logger.warning("%s; tried again", failure)
+                await trio.sleep(WRITE_RETRY_S)
+            else:
+                return
+
+
+def exited(entry: WorkerEntry, status: int | None, *, restart: int, failure: bool) -> WorkerExited:
+    known = None if status is None else I32(status)
+    restarts = U32(MAX_RESTARTS if failure or restart else 0)
+    return WorkerExited(worker=entry.name, status=known, failure=failure, restart=U32(restart), restarts=restarts)

@@ -1,0 +1,141 @@
+"""Proves a session consistent, or says what is not. Reads only; with or without a daemon that runs.
+
+The log is read once, as a start reads it, and everything else is held against it. What a crash left undone and the next
+start does (a torn last line, a hand-out not in its inbox yet) is no finding; it is counted.
+"""
+
+from contextlib import closing
+
+from attrs import evolve
+
+from omkd.core.state import State
+from omkd.core.transitions import pairing_fault, task_fault, worker_fault
+from omkd.protocol.events import Event, Unit
+from omkd.protocol.methods import FindingKind, VerifyResult
+from omkd.protocol.scalars import Ns, Seq, TaskId, WorkerName
+from omkd.store.log_errors import LogDamaged
+from omkd.store.log_scan import Scan, scan_log
+from omkd.store.session import SessionDir
+
+from .verify_escalations import EscalationCheck
+from .verify_mailboxes import MailboxCheck
+from .verify_report import TO_BE_COMPLETED, Report
+
+REPAIR = "restore the segment from a backup, or stop omkd and let `omkd repair` move the damage aside"
+REPORT_IT = "the log is readable and omkd goes on with it; it is a fault in omkd: report it, with the units around"
+
+
+def verify_session(
+    session: SessionDir,
+    *,
+    up_to: Seq | None = None,
+    mailbox_position: Seq | None = None,
+    escalation_position: Seq | None = None,
+) -> VerifyResult:
+    """What was looked at and what was found in a session's files. Call it in a thread: 100,000 units take seconds.
+
+    With a daemon that runs, `up_to` is a committed unit, and the positions say how far its writers have come; without
+    one all three are None. Raises LogTooNew, OSError.
+    """
+    report = Report()
+    with closing(EscalationCheck(session, report, written_to=escalation_position)) as escalations:
+        mailboxes = MailboxCheck(session, report)
+        check = LogCheck(report, mailboxes, escalations, up_to)
+        try:
+            scan = scan_log(session.events, check.take)
+        except LogDamaged as damage:
+            what = f"{damage.segment}: damaged at byte {damage.offset}: {damage.reason}"
+            report.find(FindingKind.SEQUENCE, what, f"files were not held against it; {REPAIR}")
+            return report.result()
+        except Unfoldable as fault:
+            report.find(FindingKind.TASKS, str(fault), "omkd cannot start with this log: report it, with the unit")
+            return report.result()
+        if not check.is_whole(scan):
+            return report.result()
+        mailboxes.conclude(check.state, written_to=mailbox_position, log_has_gap=check.gap_before > 0)
+        escalations.conclude(scan.last)
+    return report.result()
+
+
+class LogCheck:
+    """Takes each unit of the log: its time, whether what it says could happen, and the state that follows.
+
+    `gap_before`: the first unit behind the last gap that a repair left; 0: there is none.
+    """
+
+    def __init__(
+        self, report: Report, mailboxes: MailboxCheck, escalations: EscalationCheck, up_to: Seq | None
+    ) -> None:
+        self.state = State()
+        self._report = report
+        self._mailboxes = mailboxes
+        self._escalations = escalations
+        self._up_to = up_to
+        self._last = Seq(0)
+        self._last_ts = Ns(0)
+        self.gap_before = Seq(0)
+
+    def take(self, unit: Unit) -> None:
+        """Units above `up_to` count only for what was written of them already."""
+        if unit.seq != self._last + 1:
+            self.gap_before = unit.seq
+            self._escalations.pass_gap(unit.seq)
+        self._last = unit.seq
+        self._escalations.take(unit)
+        self._mailboxes.note_handouts(unit)
+        if self._up_to is not None and unit.seq > self._up_to:
+            return
+        self._report.count("units")
+        self._check_time(unit)
+        self._fold(unit)
+        self._mailboxes.note_source(unit)
+
+    def is_whole(self, scan: Scan) -> bool:
+        """Whether all is there that was on disk; else nothing can be held against it."""
+        self._report.count("tasks", len(self.state.ledger.tasks))
+        if self._up_to is not None and scan.last < self._up_to:
+            bad = scan.bad
+            where = f"{bad.segment}, byte {bad.offset}: {bad.reason}" if bad else "the log ends there"
+            what = f"unit {self._up_to} was on disk, the last one that can be read is {scan.last} ({where})"
+            self._report.find(FindingKind.SEQUENCE, what, f"do not restart omkd before you made a copy: {REPAIR}")
+            return False
+        if self._up_to is None and scan.bad is not None:
+            self._report.count(TO_BE_COMPLETED)
+        return True
+
+    def _check_time(self, unit: Unit) -> None:
+        if unit.ts < self._last_ts:
+            what = f"unit {unit.seq} is {self._last_ts - unit.ts} ns older than the one before it"
+            self._report.find(FindingKind.SEQUENCE, what, REPORT_IT)
+        self._last_ts = max(self._last_ts, unit.ts)
+
+    def _fold(self, unit: Unit) -> None:
+        """Event by event: what can happen depends on those before it in the same unit. Raises Unfoldable."""
+        events = unit.events
+        for event in events:
+            self._check_event(unit, event)
+            try:
+                self.state.fold(unit if len(events) == 1 else evolve(unit, events=[event]))
+            except Exception as exc:  # whatever it is: a start of omkd would fail on it, too
+                raise Unfoldable(unit.seq, type(event).__name__, exc) from exc
+        if (fault := pairing_fault(self.state, unit)) is not None:
+            self._report.find(FindingKind.TASKS, f"unit {unit.seq}: {fault}", REPORT_IT)
+
+    def _check_event(self, unit: Unit, event: Event) -> None:
+        fault = task_fault(self.state, event) or worker_fault(self.state, event)
+        if fault is not None and not self._is_explained(event):
+            self._report.find(FindingKind.TASKS, f"unit {unit.seq}: {fault}", REPORT_IT)
+
+    def _is_explained(self, event: Event) -> bool:
+        """What it speaks of, or what made it possible, stood in a gap that LogDamaged accounts for."""
+        task = self.state.ledger.tasks.get(getattr(event, "task_id", TaskId("")))
+        worker = self.state.roster.workers.get(getattr(event, "worker", WorkerName("")))
+        known_since = max((entry.seq for entry in (task, worker) if entry is not None), default=Seq(0))
+        return known_since < self.gap_before
+
+
+class Unfoldable(Exception):
+    """No state follows from the log."""
+
+    def __init__(self, seq: Seq, event: str, cause: Exception) -> None:
+        super().__init__(f"unit {seq}: {event} cannot be folded: {cause!r}")

@@ -1,0 +1,100 @@
+"""The files of a worker that omkd writes: directory, spec and runner, inbox and control. All follow from the log."""
+
+import os
+from collections.abc import Iterator, Mapping, Set
+from pathlib import Path
+
+from attrs import evolve
+
+from omkd.core.ledger import TaskEntry
+from omkd.core.roster import WorkerEntry
+from omkd.protocol import codec
+from omkd.protocol.handout import handout_id
+from omkd.protocol.limits import WORKER_LINE_BYTES
+from omkd.protocol.lines import Line, LineSplitter
+from omkd.protocol.records import HandoutDone
+from omkd.protocol.scalars import HandoutId
+from omkd.store.files import OPEN_FLAGS, append_lines, atomic_write, make_dir, open_append
+from omkd.store.session import WorkerDir
+
+READ_BYTES = 1024 * 1024
+
+
+def write_settings(directory: WorkerDir, entry: WorkerEntry) -> None:
+    """The directory, `worker-spec.json` and `runner.json` of one of omkd's own workers, as the log has them.
+
+    Durability: on disk. Files that say it already are left alone. Raises OSError.
+    """
+    make_dir(directory.path)
+    write_if_changed(directory, directory.spec.name, codec.dumps_pretty(entry.spec))
+    if entry.runner is None:
+        directory.runner.unlink(missing_ok=True)
+    else:
+        write_if_changed(directory, directory.runner.name, codec.dumps(entry.runner))
+
+
+def write_if_changed(directory: WorkerDir, name: str, content: bytes) -> None:
+    path = directory.path / name
+    try:
+        same = not path.is_symlink() and path.read_bytes() == content
+    except OSError:
+        same = False
+    if not same:
+        atomic_write(path, content)
+
+
+def inbox_line(entry: TaskEntry, handout: int) -> bytes:
+    """The line of a hand-out, with its newline."""
+    return codec.dumps(evolve(entry.task, id=handout_id(entry.id, handout))) + b"\n"
+
+
+def append_missing(directory: WorkerDir, wanted: Mapping[HandoutId, bytes]) -> None:
+    """Appends those of `wanted` (lines by their `id`) that are not in the inbox, in order. Raises OSError."""
+    there = set(ids_in(directory.inbox, "id")) if wanted else set()
+    missing = [line for handout, line in wanted.items() if handout not in there]
+    if missing:
+        append_to(directory.inbox, b"".join(missing))
+
+
+def append_missing_dones(directory: WorkerDir, in_hand: Set[str]) -> None:
+    """Says `done` in the control file of each hand-out that ended without its worker: its inbox line must not run.
+
+    That is each one in the inbox that is not in hand, has no outbox line, and is not `done` yet. Raises OSError.
+    """
+    handed_out = dict.fromkeys(ids_in(directory.inbox, "id"))
+    ended = set(ids_in(directory.outbox, "task_id")) | set(ids_in(directory.control, "done", "id"))
+    dones = [HandoutDone(id=HandoutId(each)) for each in handed_out if each not in in_hand and each not in ended]
+    if dones:
+        append_to(directory.control, b"".join(codec.dumps(done) + b"\n" for done in dones))
+
+
+def append_to(path: Path, lines: bytes) -> None:
+    """Raises OSError; what was written then is completed by the next append."""
+    descriptor = open_append(path)
+    with open(descriptor, "rb", buffering=0):
+        append_lines(descriptor, lines)
+
+
+def ids_in(path: Path, *keys: str) -> Iterator[str]:
+    """The text found under `keys`, one within the other, in each complete line that has it. Raises OSError."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | OPEN_FLAGS)
+    except FileNotFoundError:
+        return
+    splitter = LineSplitter(WORKER_LINE_BYTES)
+    with open(descriptor, "rb", buffering=0) as opened:
+        while data := opened.read(READ_BYTES):
+            for line in splitter.receive_data(data):
+                found = text_at(line.text, keys) if isinstance(line, Line) else None
+                if found is not None:
+                    yield found
+
+
+def text_at(line: bytes, keys: tuple[str, ...]) -> str | None:
+    try:
+        found = codec.parse(line)
+    except ValueError:
+        return None
+    for key in keys:
+        found = found.get(key) if isinstance(found, dict) else None
+    return found if isinstance(found, str) else None

@@ -1,0 +1,192 @@
+"""The workers' directories, watched: what changes there is read; foreign workers are found (design, §3.6).
+
+Wakes `mailbox_reader`; itself reads specs and heartbeats.
+"""
+
+import logging
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, TypeVar
+
+import trio
+
+from omkd.protocol import codec
+from omkd.protocol.events import ByWorker, WorkerRegistered, WorkerUpdated
+from omkd.protocol.methods import InvalidSpec
+from omkd.protocol.names import role_fault, worker_name_fault
+from omkd.protocol.records import WorkerSpec
+from omkd.protocol.scalars import U32, WorkerName
+from omkd.store.event_log import Draft, LogWriteFailed
+from omkd.store.files import make_dir, read_regular
+from omkd.store.session import EVENTS, HEARTBEAT, OUTBOX, SPEC, WorkerDir
+from omkd.store.watch import Watcher
+
+from .heartbeats import read_heartbeat
+from .hub import Hub
+from .mailbox_reader import MailboxReader
+from .worker_files import write_settings
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+RESCAN_S: Final = 60
+"""Everything is looked at again so often, whatever inotify said (a network file system says nothing)."""
+
+RETRY_S: Final = 1
+SPEC_LIMIT_BYTES: Final = 1024 * 1024
+
+
+class WorkerWatch:
+    """Watches first, then looks: what appears in between is seen twice, never missed."""
+
+    def __init__(self, hub: Hub, watcher: Watcher, reader: MailboxReader) -> None:
+        self._hub = hub
+        self._watcher = watcher
+        self._reader = reader
+        self._unread: dict[WorkerName, None] = {}
+        self._next_scan = 0.0
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Runs until cancelled. Ready once everything that was there is recorded."""
+        make_dir(self._hub.session.workers)
+        self._scan()
+        await self._read_unread()
+        task_status.started()
+        while True:
+            changes = await self._watcher.changes(RETRY_S if self._unread else RESCAN_S)
+            if trio.current_time() >= self._next_scan:
+                self._scan()
+            for path, names in changes.items():
+                self._notice(path, names)
+            await self._read_unread()
+
+    def _scan(self) -> None:
+        self._next_scan = trio.current_time() + RESCAN_S
+        self._watcher.add(self._hub.session.workers)
+        for each in sorted(os.listdir(self._hub.session.workers)):
+            self._look_at(each)
+        self._guard(self._hub.session.workers, self._reader.say_unsaid)
+
+    def _notice(self, path: Path, names: set[str]) -> None:
+        if path == self._hub.session.workers:
+            for name in sorted(names or os.listdir(path)):
+                self._look_at(name)
+        elif not names or SPEC in names:
+            self._look_at(path.name)
+        else:
+            entry = self._hub.state.roster.workers.get(WorkerName(path.name))
+            if entry is not None and HEARTBEAT in names:
+                read_heartbeat(self._hub, entry)
+            if entry is not None and names & {EVENTS, OUTBOX}:
+                self._unread[entry.name] = None
+
+    def _look_at(self, text: str) -> None:
+        """A directory entry under workers/: watched, its spec checked, its files to be read."""
+        name, directory = WorkerName(text), self._hub.session.worker(text)
+        if text.startswith("."):
+            return
+        try:
+            if not stat.S_ISDIR(os.lstat(directory.path).st_mode):
+                raise ValueError(f"{directory.path} is no directory of its own (a symlink is refused)")
+            self._watcher.add(directory.path)
+            self._check_spec(name, directory)
+        except FileNotFoundError as missing:
+            self._forget_or_complain(name, directory, missing)
+            return
+        except (OSError, ValueError) as fault:
+            self._complain(name, str(fault))
+            return
+        self._hub.invalid_specs.pop(name, None)
+        entry = self._hub.state.roster.workers.get(name)
+        if entry is not None:
+            self._unread[name] = None
+            if entry.runner is None or entry.seen.host_pid is not None:
+                read_heartbeat(self._hub, entry)
+
+    def _forget_or_complain(self, name: WorkerName, directory: WorkerDir, missing: FileNotFoundError) -> None:
+        """A directory without a spec is not a worker yet; one without a directory is none, or lost it."""
+        if not directory.path.exists() and name not in self._hub.state.roster.workers:
+            self._hub.invalid_specs.pop(name, None)
+            self._reader.forget(name)
+        elif name in self._hub.state.roster.workers:
+            self._complain(name, str(missing))
+
+    def _complain(self, name: WorkerName, fault: str) -> None:
+        known = self._hub.invalid_specs.get(name)
+        if known is None or known.error != fault:
+            logger.warning("directory of worker %s: %s", name, fault)
+        self._hub.invalid_specs[name] = InvalidSpec(worker=name, error=fault)
+
+    def _check_spec(self, name: WorkerName, directory: WorkerDir) -> None:
+        """Of omkd's own workers the log wins; of foreign ones the file. Raises OSError, ValueError."""
+        entry = self._hub.state.roster.workers.get(name)
+        if entry is not None and not entry.foreign:
+            write_settings(directory, entry)
+            return
+        spec = codec.loads(read_regular(directory.spec, SPEC_LIMIT_BYTES), WorkerSpec)
+        if (fault := spec_fault(spec, directory)) is not None:
+            raise ValueError(f"{directory.spec}: {fault}")
+        if entry is None:
+            registered = WorkerRegistered(worker=name, spec=spec, foreign=True)
+            self._guard(directory.spec, lambda: self._record(name, registered))
+            logger.info("foreign worker %s found, role %s", name, spec.role)
+        elif entry.spec != spec:
+            updated = WorkerUpdated(worker=name, spec=spec, foreign=True, window=U32(entry.window))
+            self._guard(directory.spec, lambda: self._record(name, updated))
+            logger.info("foreign worker %s changed its spec", name)
+
+    def _record(self, name: WorkerName, event: WorkerRegistered | WorkerUpdated) -> None:
+        self._hub.log.append(Draft(by=ByWorker(worker=name), events=(event,)))
+
+    async def _read_unread(self) -> None:
+        """Reads all there is, the workers in turn; what was read is on disk before more is."""
+        waiting = dict(self._unread)
+        while waiting:
+            for name in list(waiting):
+                if not self._read_one(name):
+                    del waiting[name]
+            await self._hub.log.commit(self._hub.log.written)
+
+    def _read_one(self, name: WorkerName) -> bool:
+        """True when there is more to read at once; what cannot be read or recorded now stays in `_unread`."""
+        entry = self._hub.state.roster.workers.get(name)
+        if entry is None:
+            self._unread.pop(name, None)
+            return False
+        path = self._hub.session.worker(name).outbox
+        more = self._guard(path, lambda: self._reader.read(entry))
+        if more is not None:
+            self._unread.pop(name, None)
+            entry.seen.last_sign = self._hub.now()
+        return bool(more)
+
+    def _guard(self, path: Path, act: Callable[[], T]) -> T | None:
+        """What `act` returns; None when the disk is in the way: that is noted, and tried again."""
+        try:
+            done = act()
+        except (OSError, LogWriteFailed) as error:
+            if self._hub.retried.note(path, str(error), self._hub.now()):
+                logger.warning("%s: tried again: %s", path, error)
+            return None
+        self._hub.retried.clear(path)
+        return done
+
+
+def spec_fault(spec: WorkerSpec, directory: WorkerDir) -> str | None:
+    """Why a foreign spec is refused; None: it is good. Paths count from the session's or the worker's directory."""
+    if spec.name != directory.name:
+        return f"name is {spec.name!r}, the directory's is {directory.name!r}"
+    if (fault := worker_name_fault(spec.name) or role_fault(spec.role)) is not None:
+        return fault
+    for field, text, fixed in (
+        ("inbox", spec.inbox, directory.inbox),
+        ("outbox", spec.outbox, directory.outbox),
+        ("heartbeat", spec.heartbeat, directory.heartbeat),
+    ):
+        bases = (directory.session_dir, directory.path)
+        if all(os.path.realpath(base / text) != os.path.realpath(fixed) for base in bases):
+            return f"{field} is {text!r}, it must be {fixed}"
+    return None

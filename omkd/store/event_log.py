@@ -1,0 +1,250 @@
+"""The event log: the daemon's only memory. What was answered is on disk.
+
+Appending is one write(2) inline, and the fold: what runs next in the same turn of the loop decides on a state that has
+it. Committing is one fdatasync, in a thread, for all that was written since the last one. Only committed units are
+shown to anybody.
+
+    async with open_event_log(session.events, fold=state.apply, clock_ns=time.time_ns) as log:
+        nursery.start(log.run)
+        unit = log.append(Draft(by=ByOmkd(), events=(event,)))
+        await log.commit(unit.seq)
+"""
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from omkd.protocol.events import Unit
+from omkd.protocol.scalars import Ns, Seq
+
+from .draft import Draft, read_back
+from .files import make_dir
+from .log_errors import LogBroken, LogDamaged, LogTooNew, LogWriteFailed, UnitRefused
+from .recent_units import RecentUnits
+from .recovery import Recovered, TornTail, recover
+from .segment_writer import Disk, SegmentWriter
+from .segments import FIRST_SEQ, Segment, StoredUnit, read_units_after, read_units_before, segment_name
+
+__all__ = [
+    "Disk",
+    "Draft",
+    "EventLog",
+    "LogBroken",
+    "LogDamaged",
+    "LogTooNew",
+    "LogWriteFailed",
+    "StoredUnit",
+    "TornTail",
+    "UnitRefused",
+    "open_event_log",
+]
+
+logger = logging.getLogger(__name__)
+
+SEGMENT_BYTES: Final = 64 * 1024 * 1024
+"""From here on a new segment: what one damage can reach, what retention cuts, what a repair holds in memory."""
+
+ROLL_RETRY_BYTES: Final = 1024 * 1024
+"""A segment that could not be ended is tried again after so much more: a full disk is not asked at each commit."""
+
+READ_UNITS: Final = 1000
+READ_BYTES: Final = 1024 * 1024
+"""Of one reading: about 10 ms of decoding, so that the loop does not stall."""
+
+
+@asynccontextmanager
+async def open_event_log(
+    events_dir: Path,
+    *,
+    fold: Callable[[Unit], None],
+    clock_ns: Callable[[], int],
+    segment_bytes: int = SEGMENT_BYTES,
+    first_seq: Seq = FIRST_SEQ,
+    disk: Disk | None = None,
+) -> AsyncIterator["EventLog"]:
+    """The log in `events_dir` (made if missing), every unit of it folded. Start its `run`: without it nothing commits.
+
+    Raises LogDamaged, LogTooNew (nothing touched), LogWriteFailed, OSError. At exit it is closed; what was appended and
+    not committed may or may not be on disk, as after a crash.
+    """
+    await trio.lowlevel.checkpoint()
+    make_dir(events_dir)
+    recovered = recover(events_dir, fold, first_seq=first_seq)
+    log = EventLog(recovered, fold=fold, clock_ns=clock_ns, segment_bytes=segment_bytes, disk=disk or Disk())
+    try:
+        yield log
+    finally:
+        log.close()
+
+
+class EventLog:
+    """See the module. `written` is the newest folded unit, `committed` the newest known to be on disk."""
+
+    def __init__(
+        self,
+        recovered: Recovered,
+        *,
+        fold: Callable[[Unit], None],
+        clock_ns: Callable[[], int],
+        segment_bytes: int,
+        disk: Disk,
+    ) -> None:
+        self.torn = recovered.torn
+        self.written = recovered.last
+        self.committed = recovered.last
+        self._fold = fold
+        self._clock_ns = clock_ns
+        self._segment_bytes = segment_bytes
+        self._last_ts = recovered.last_ts
+        self._segments = recovered.segments
+        self._writer = SegmentWriter(recovered.segments[-1].path, disk)
+        self._recent = RecentUnits()
+        self._roll_at = segment_bytes
+        self._roll_failed = False
+        self._broken: LogBroken | None = None
+        self._to_commit = trio.lowlevel.ParkingLot()
+        self._committed_or_broken = trio.lowlevel.ParkingLot()
+        self._disk_thread = trio.CapacityLimiter(1)
+
+    @property
+    def next_seq(self) -> Seq:
+        """The number that the next unit gets."""
+        return Seq(self.written + 1)
+
+    @property
+    def first_seq(self) -> Seq:
+        """The oldest unit that is still there."""
+        return self._segments[0].first
+
+    def close(self) -> None:
+        self._writer.close()
+
+    # --- append
+
+    def append(self, draft: Draft) -> Unit:
+        """Written and folded when it returns, not yet on disk: `commit` is.
+
+        Raises LogWriteFailed, UnitRefused (nothing was recorded or folded), LogBroken.
+        """
+        self._refuse_if_broken()
+        ts = Ns(max(self._last_ts, self._clock_ns()))
+        unit, line = read_back(draft.unit(self.next_seq, ts, self.committed))
+        self._write_and_fold(unit, line)
+        self.written, self._last_ts = unit.seq, unit.ts
+        self._recent.add(StoredUnit(seq=unit.seq, line=line, unit=unit))
+        self._to_commit.unpark()
+        return unit
+
+    def _write_and_fold(self, unit: Unit, line: bytes) -> None:
+        try:
+            offset = self._writer.append(line + b"\n")
+            self._fold_or_cut_back(unit, offset)
+        except LogBroken as exc:
+            self._break(exc)
+            raise
+        self._segments[-1].note(unit.seq, offset)
+
+    def _fold_or_cut_back(self, unit: Unit, offset: int) -> None:
+        """A unit that cannot be folded must not stay: each start would fail on it. The state is lost, not the log."""
+        try:
+            self._fold(unit)
+        except Exception as exc:
+            self._writer.cut_back(offset)
+            raise LogBroken(self._writer.path, f"unit {unit.seq} cannot be folded, a fault in omkd: {exc!r}") from exc
+
+    def _break(self, why: LogBroken) -> None:
+        self._broken = why
+        self._to_commit.unpark_all()
+        self._committed_or_broken.unpark_all()
+
+    def _refuse_if_broken(self) -> None:
+        if self._broken:
+            raise LogBroken(self._broken.path, self._broken.reason)
+
+    # --- commit
+
+    async def commit(self, seq: Seq) -> None:
+        """Durability: unit `seq`, and all before it, are on disk when this returns. Cancelled, the unit stays.
+
+        Raises LogBroken; ValueError for a unit that was never appended.
+        """
+        if seq > self.written:
+            raise ValueError(f"unit {seq} was never appended, the newest is {self.written}")
+        await self.wait_beyond(Seq(seq - 1))
+
+    async def wait_beyond(self, seq: Seq) -> Seq:
+        """The newest unit on disk, once that is above `seq`. Raises LogBroken."""
+        await trio.lowlevel.checkpoint()
+        while self.committed <= seq:
+            self._refuse_if_broken()
+            await self._committed_or_broken.park()
+        return self.committed
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Commits what is appended, until cancelled. Raises LogBroken: then nothing more is committed, the daemon ends.
+
+        Cancellation: a sync under way is waited for. Commit what must be on disk before.
+        """
+        task_status.started()
+        while True:
+            while self.written == self.committed and self._broken is None:
+                await self._to_commit.park()
+            self._refuse_if_broken()
+            await self._commit_written()
+            if self._writer.end >= self._roll_at:
+                await self._roll()
+
+    async def _commit_written(self) -> None:
+        target = self.written
+        try:
+            await trio.to_thread.run_sync(self._writer.sync, limiter=self._disk_thread)
+        except OSError as exc:
+            why = LogBroken(self._writer.path, f"fdatasync failed: {exc.strerror or exc}")
+            self._break(why)
+            raise why from exc
+        self.committed = target
+        self._committed_or_broken.unpark_all()
+
+    async def _roll(self) -> None:
+        """The next segment is made and synced in a thread, then takes its name and place between two appends.
+
+        It can be named only then, appends go on meanwhile. Units in it are committed only when the segment before it
+        and the directory are synced (`SegmentWriter.sync`). A failure leaves all as it was and is tried again later.
+        """
+        try:
+            prepared = await trio.to_thread.run_sync(self._writer.prepare_next, limiter=self._disk_thread)
+            self._writer.go_on_in(segment_name(self.next_seq), prepared)
+        except OSError as exc:
+            self._note_roll_failure(exc)
+            return
+        self._segments.append(Segment(self._writer.path))
+        self._roll_at, self._roll_failed = self._segment_bytes, False
+        logger.info("new segment %s", self._writer.path)
+
+    def _note_roll_failure(self, error: OSError) -> None:
+        self._roll_at = self._writer.end + ROLL_RETRY_BYTES
+        if not self._roll_failed:
+            logger.warning("no new segment: %s; going on in %s", error, self._writer.path)
+        self._roll_failed = True
+
+    # --- read
+
+    def read_after(self, after: Seq, *, max_units: int = READ_UNITS, max_bytes: int = READ_BYTES) -> list[StoredUnit]:
+        """Committed units above `after`, ascending; at least one if there is one, whatever the limits.
+
+        Raises LogDamaged, OSError: what is on disk can no longer be read.
+        """
+        if after >= self.committed:
+            return []
+        if self._recent.hold(after + 1):
+            return self._recent.after(after, self.committed, max_units=max_units, max_bytes=max_bytes)
+        return read_units_after(self._segments, after, self.committed, max_units=max_units, max_bytes=max_bytes)
+
+    def read_before(self, before: Seq, *, max_units: int = READ_UNITS, max_bytes: int = READ_BYTES) -> list[StoredUnit]:
+        """The newest committed units below `before`, ascending; otherwise as `read_after`."""
+        bound = Seq(min(before, self.committed + 1))
+        return read_units_before(self._segments, bound, max_units=max_units, max_bytes=max_bytes)

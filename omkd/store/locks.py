@@ -1,0 +1,103 @@
+"""Lock files: who holds one is asked of the kernel, its text only says who that is.
+
+Open-file-description locks (fcntl(2), F_OFD_SETLK): held by the descriptor, gone with the process, and others can ask
+for them without taking them.
+"""
+
+import fcntl
+import os
+import struct
+from pathlib import Path
+
+from omkd.protocol import codec
+from omkd.protocol.records import LockHolder
+from omkd.protocol.scalars import U64
+from omkd.protocol.version import __version__
+
+from .files import FILE_MODE, OPEN_FLAGS, make_dir
+
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+FLOCK = "hhqqi"  # struct flock of Linux: l_type, l_whence, l_start, l_len, l_pid
+
+
+class LockHeld(Exception):
+    """Another process holds the lock. `holder` is what its file says, None if that cannot be read."""
+
+    def __init__(self, path: Path, holder: LockHolder | None) -> None:
+        who = f"pid {holder.pid}, omkd {holder.version}" if holder else "an unknown process"
+        super().__init__(f"{path} is held by {who}")
+        self.path = path
+        self.holder = holder
+
+
+class FileLock:
+    """A held lock; it ends with `release` or with the process. The file stays."""
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self.path = path
+        self._descriptor = descriptor
+
+    def release(self) -> None:
+        os.close(self._descriptor)
+
+
+def take_lock(path: Path) -> FileLock:
+    """The lock on `path`, the file made if missing and filled with who we are. Raises LockHeld, OSError."""
+    make_dir(path.parent)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | OPEN_FLAGS, FILE_MODE)
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
+        os.fchmod(descriptor, FILE_MODE)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, codec.dumps(this_process()), 0)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise LockHeld(path, read_holder(path)) from None
+    except OSError:
+        os.close(descriptor)
+        raise
+    return FileLock(path, descriptor)
+
+
+def lock_holder(path: Path) -> LockHolder | None:
+    """Who holds the lock on `path`, without taking it; None when nobody does or there is no such file.
+
+    A holder whose text is not (yet) readable has pid 0.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | OPEN_FLAGS)
+    except FileNotFoundError:
+        return None
+    try:
+        asked = struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+        kind = struct.unpack(FLOCK, fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, asked))[0]
+    finally:
+        os.close(descriptor)
+    if kind == fcntl.F_UNLCK:
+        return None
+    return read_holder(path) or LockHolder(pid=U64(0), start_time=U64(0), boot_id="", version="?")
+
+
+def read_holder(path: Path) -> LockHolder | None:
+    try:
+        return codec.loads(path.read_bytes(), LockHolder)
+    except (OSError, ValueError):
+        return None
+
+
+def this_process() -> LockHolder:
+    pid = os.getpid()
+    return LockHolder(pid=U64(pid), start_time=U64(start_time(pid)), boot_id=boot_id(), version=__version__)
+
+
+def boot_id() -> str:
+    return BOOT_ID.read_text().strip()
+
+
+def start_time(pid: int) -> int:
+    """Field 22 of /proc/PID/stat (proc(5)), clock ticks since boot. Raises ProcessLookupError if it is gone."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        raise ProcessLookupError(f"no process {pid}") from None
+    return int(stat[stat.rindex(b")") + 2 :].split()[19])

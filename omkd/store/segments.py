@@ -1,0 +1,195 @@
+"""Segments: the files of the event log, their names, and where in them a unit stands.
+
+`events/<seq of its first unit, 20 digits>.jsonl`. Every other name is somebody else's and is left alone.
+"""
+
+import bisect
+import os
+import re
+from array import array
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from attrs import frozen
+
+from omkd.protocol import codec
+from omkd.protocol.events import Unit
+from omkd.protocol.scalars import Seq
+
+from .files import FILE_MODE, OPEN_FLAGS
+from .log_errors import LogDamaged
+
+NAME: Final = re.compile(r"[0-9]{20}\.jsonl")
+SEQ_FIRST: Final = re.compile(rb'\{"seq":([1-9][0-9]{0,19}),')
+
+FIRST_SEQ: Final = Seq(1)
+
+UNITS_PER_MARK: Final = 256
+"""A mark (16 bytes) for so many units: a reader skips 128 lines on average, a million units cost 64 KiB."""
+
+READ_BYTES: Final = 64 * 1024
+"""Of one read(2): what a pipe holds; more gains nothing from the page cache."""
+
+
+class RawLine(NamedTuple):
+    """A line as it stands in a segment, without its newline; `ended` says that there was one."""
+
+    offset: int
+    text: bytes
+    ended: bool
+
+    @property
+    def end(self) -> int:
+        return self.offset + len(self.text) + self.ended
+
+
+@frozen(kw_only=True)
+class StoredUnit:
+    """A unit and the bytes it has in the log, without their newline."""
+
+    seq: Seq
+    line: bytes
+    unit: Unit
+
+
+class Segment:
+    """One file of the log and a sparse index of it: seq and offset of each 256th unit."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.first = first_seq_of(path)
+        self._units = 0
+        self._seqs = array("Q")
+        self._offsets = array("Q")
+
+    def note(self, seq: Seq, offset: int) -> None:
+        """The next unit of this segment begins at `offset`."""
+        if self._units % UNITS_PER_MARK == 0:
+            self._seqs.append(seq)
+            self._offsets.append(offset)
+        self._units += 1
+
+    def marks_before(self, seq: int) -> Iterator[tuple[Seq, int]]:
+        """(seq, offset) of the marks below `seq`, newest first."""
+        for place in range(bisect.bisect_left(self._seqs, seq) - 1, -1, -1):
+            yield Seq(self._seqs[place]), self._offsets[place]
+
+    def offset_for(self, seq: int) -> int:
+        """Where reading must begin to meet the first unit at or above `seq`: at a mark, or at the start."""
+        place = bisect.bisect_right(self._seqs, seq) - 1
+        return self._offsets[place] if place >= 0 else 0
+
+
+def segment_name(first: int) -> str:
+    return f"{first:020d}.jsonl"
+
+
+def first_seq_of(path: Path) -> Seq:
+    return Seq(int(path.stem))
+
+
+def list_segments(events_dir: Path) -> list[Path]:
+    """The segments in order of their first seq. Raises OSError."""
+    return sorted(path for path in events_dir.iterdir() if NAME.fullmatch(path.name))
+
+
+def create_segment(path: Path) -> int:
+    """A new empty file 0600, synced; returns its append descriptor. The caller syncs the directory.
+
+    Raises OSError: FileExistsError too, nothing is ever overwritten.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | OPEN_FLAGS, FILE_MODE)
+    try:
+        os.fchmod(descriptor, FILE_MODE)
+        os.fsync(descriptor)
+    except OSError:
+        os.close(descriptor)
+        path.unlink(missing_ok=True)
+        raise
+    return descriptor
+
+
+def read_lines(path: Path, offset: int = 0) -> Iterator[RawLine]:
+    """The lines of a segment from `offset` on, the last one perhaps not ended. Raises OSError (ELOOP: a symlink)."""
+    descriptor = os.open(path, os.O_RDONLY | OPEN_FLAGS)
+    with open(descriptor, "rb", buffering=READ_BYTES) as opened:
+        opened.seek(offset)
+        for line in opened:
+            if line.endswith(b"\n"):
+                yield RawLine(offset, line[:-1], True)
+            else:
+                yield RawLine(offset, line, False)
+            offset += len(line)
+
+
+def read_units_after(
+    segments: list[Segment], after: Seq, upto: Seq, *, max_units: int, max_bytes: int
+) -> list[StoredUnit]:
+    """Units above `after`, not above `upto`, ascending: as many as the limits allow, at least one if there is one.
+
+    Memory stays below `max_bytes`, one unit and one read. Raises LogDamaged, OSError.
+    """
+    found: list[StoredUnit] = []
+    room = max_bytes
+    for segment in segments_from(segments, after + 1):
+        for line in read_lines(segment.path, segment.offset_for(after + 1)):
+            seq = seq_of(segment.path, line)
+            if seq > upto:
+                return found
+            if seq <= after:
+                continue
+            room -= len(line.text)
+            if found and (room < 0 or len(found) >= max_units):
+                return found
+            found.append(stored_unit(segment.path, line))
+    return found
+
+
+def read_units_before(segments: list[Segment], before: Seq, *, max_units: int, max_bytes: int) -> list[StoredUnit]:
+    """The newest `max_units` units below `before` (as far as `max_bytes` goes, at least one), ascending.
+
+    Walks from mark to mark, backwards: the numbers of a repaired log may have gaps. Raises LogDamaged, OSError.
+    """
+    newest_first: list[StoredUnit] = []
+    room = max_bytes
+    bound: int = before
+    for segment in reversed(segments):
+        for mark_seq, offset in segment.marks_before(bound):
+            block = lines_below(segment.path, offset, bound)
+            for line in reversed(block):
+                room -= len(line.text)
+                if newest_first and (room < 0 or len(newest_first) >= max_units):
+                    return newest_first[::-1]
+                newest_first.append(stored_unit(segment.path, line))
+            bound = mark_seq
+    return newest_first[::-1]
+
+
+def lines_below(path: Path, offset: int, bound: int) -> list[RawLine]:
+    found = []
+    for line in read_lines(path, offset):
+        if seq_of(path, line) >= bound:
+            break
+        found.append(line)
+    return found
+
+
+def segments_from(segments: list[Segment], seq: int) -> list[Segment]:
+    """The segment that `seq` stands in, and all behind it."""
+    place = bisect.bisect_right([segment.first for segment in segments], seq) - 1
+    return segments[max(place, 0) :]
+
+
+def seq_of(path: Path, line: RawLine) -> int:
+    """Read from the line's first bytes where omkd wrote it (`seq` comes first), else by decoding all of it."""
+    match = SEQ_FIRST.match(line.text)
+    return int(match[1]) if match else stored_unit(path, line).seq
+
+
+def stored_unit(path: Path, line: RawLine) -> StoredUnit:
+    try:
+        unit = codec.loads(line.text, Unit)
+    except codec.CodecError as exc:
+        raise LogDamaged(path, line.offset, f"it was readable when omkd started, now it is not: {exc}") from exc
+    return StoredUnit(seq=unit.seq, line=line.text, unit=unit)

@@ -1,0 +1,158 @@
+"""Complete lines of a file that others append to, cut, replace or remove. Each line once, none lost (design, §3.4)."""
+
+import contextlib
+import hashlib
+import os
+from pathlib import Path
+from typing import Final
+
+from attrs import frozen
+
+from omkd.protocol.lines import Line, LineSplitter, LongLine
+
+from .files import OPEN_FLAGS
+
+CHUNK_BYTES: Final = 256 * 1024
+MARK_BYTES: Final = 64
+
+
+@frozen(kw_only=True)
+class Position:
+    """Where reading goes on. `gen` counts the file's changes; `head` and `tail` are hashes of what stood around."""
+
+    gen: int
+    end: int
+    tail: str
+    inode: int
+    head: str
+
+
+@frozen(kw_only=True)
+class Piece:
+    """What one read brought: lines of one generation of the file. `more` says that there is more to read now."""
+
+    lines: list[Line | LongLine]
+    more: bool
+
+
+class TailReader:
+    """Reads `path` from `start` on; None: from the beginning, as generation `first_gen`."""
+
+    def __init__(self, path: Path, *, start: Position | None, first_gen: int, limit_bytes: int) -> None:
+        self.path = path
+        self._limit_bytes = limit_bytes
+        self._start = start
+        self._gen = start.gen if start else first_gen
+        self._descriptor: int | None = None
+        self._inode = 0
+        self._head = ""
+        self._tail = b""
+        self._splitter = LineSplitter(limit_bytes)
+        self._read_to = 0
+
+    def close(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def size(self) -> int | None:
+        """Of the file that the path names now; None when there is none."""
+        try:
+            return os.stat(self.path, follow_symlinks=False).st_size
+        except FileNotFoundError:
+            return None
+
+    def position_at(self, end: int) -> Position:
+        """The position behind a line that the last `read` brought."""
+        assert self._descriptor is not None
+        self._head = self._head or self._first_line_mark()
+        return Position(gen=self._gen, end=end, tail=mark(self._before(end)), inode=self._inode, head=self._head)
+
+    def read(self, up_to: int | None = None) -> Piece:
+        """The next complete lines, of a chunk of 256 KiB; in the newest file not beyond `up_to`. Raises OSError.
+
+        A replaced file is read to its end before the new one is begun; a piece never mixes the two.
+        """
+        if self._descriptor is None and not self._open():
+            return Piece(lines=[], more=False)
+        assert self._descriptor is not None
+        replaced = self._is_replaced()
+        if not replaced:
+            self._notice_rewriting(self._descriptor)
+        stop = None if replaced else up_to
+        wanted = CHUNK_BYTES if stop is None else min(CHUNK_BYTES, stop - self._read_to)
+        data = os.pread(self._descriptor, wanted, self._read_to) if wanted > 0 else b""
+        if not data:
+            return self._next_file() if replaced else Piece(lines=[], more=False)
+        self._tail = (self._tail + data)[-MARK_BYTES:]
+        self._read_to += len(data)
+        more = replaced or (len(data) == wanted and self._read_to != stop)
+        return Piece(lines=self._splitter.receive_data(data), more=more)
+
+    def _next_file(self) -> Piece:
+        self.close()
+        self._gen += 1
+        return Piece(lines=[], more=self._open())
+
+    def _open(self) -> bool:
+        try:
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | OPEN_FLAGS)
+        except FileNotFoundError:
+            return False
+        self._descriptor = descriptor
+        self._inode = os.fstat(descriptor).st_ino
+        start, self._start = self._start, None
+        self._go_to(self._beginning(descriptor, start))
+        return True
+
+    def _beginning(self, descriptor: int, start: Position | None) -> int:
+        """The offset to begin at, the generation counted on if it is not the file that `start` speaks of."""
+        if start is None:
+            return 0
+        if start.inode == self._inode:
+            size = os.fstat(descriptor).st_size
+            if size >= start.end and mark(self._before(start.end)) == start.tail:
+                return start.end
+            if size < start.end and size > 0 and self._first_line_mark() == start.head:
+                return size
+        self._gen += 1
+        return 0
+
+    def _is_replaced(self) -> bool:
+        with contextlib.suppress(FileNotFoundError):
+            return os.stat(self.path, follow_symlinks=False).st_ino != self._inode
+        return False
+
+    def _notice_rewriting(self, descriptor: int) -> None:
+        """The same inode with other content: cut (a lost tail, if it begins as it did) or written anew."""
+        if os.fstat(descriptor).st_size >= self._read_to:
+            known = self._tail
+            if os.pread(descriptor, len(known), self._read_to - len(known)) == known:
+                return
+        elif self._head and self._first_line_mark() == self._head:
+            self._go_to(os.fstat(descriptor).st_size)
+            return
+        self._gen += 1
+        self._go_to(0)
+
+    def _go_to(self, offset: int) -> None:
+        self._read_to = offset
+        self._splitter = LineSplitter(self._limit_bytes, offset=offset)
+        self._tail = self._before(offset)
+        self._head = self._first_line_mark()
+
+    def _before(self, end: int) -> bytes:
+        assert self._descriptor is not None
+        size = min(MARK_BYTES, end)
+        return os.pread(self._descriptor, size, end - size)
+
+    def _first_line_mark(self) -> str:
+        """Of the first line, at most its first 64 bytes; empty while it is not complete."""
+        assert self._descriptor is not None
+        first, newline, _ = os.pread(self._descriptor, MARK_BYTES, 0).partition(b"\n")
+        return mark(first) if newline or len(first) == MARK_BYTES else ""
+
+
+def mark(content: bytes) -> str:
+    """A short hash that tells one piece of text from another."""
+    return hashlib.blake2b(content, digest_size=8).hexdigest()

@@ -1,0 +1,41 @@
+"""The files of a run, `runs/<task id>/<hand-out>/`."""
+
+from pathlib import Path
+
+from attrs import frozen
+
+
+@frozen
+class RunFiles:
+    """`record` (run.json) says that the command may have run, `result` (result.json) what the outbox is to say."""
+
+    path: Path
+
+    @property
+    def task(self) -> Path:
+        return self.path / "task.json"
+
+    @property
+    def prompt(self) -> Path:
+        return self.path / "prompt.md"
+
+    @property
+    def stdout(self) -> Path:
+        return self.path / "stdout.log"
+
+    @property
+    def stderr(self) -> Path:
+        return self.path / "stderr.log"
+
+    @property
+    def agent_result(self) -> Path:
+        """`$OMK_RESULT_FILE`: the agent's to write."""
+        return self.path / "agent-result.json"
+
+    @property
+    def result(self) -> Path:
+        return self.path / "result.json"
+
+    @property
+    def record(self) -> Path:
+        return self.path / "run.json"

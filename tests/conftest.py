@@ -1,0 +1,32 @@
+"""A session of its own for each test, and the real daemon on it."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.kit import Client, Daemon, Place, end_hosts, running_daemon
+
+
+@pytest.fixture
+def place() -> Iterator[Place]:
+    with tempfile.TemporaryDirectory(prefix="omk-") as root:
+        place = Place(Path(root))
+        try:
+            yield place
+        finally:
+            end_hosts(place)
+
+
+@pytest.fixture
+def daemon(place: Place) -> Iterator[Daemon]:
+    with running_daemon(place) as daemon:
+        yield daemon
+
+
+@pytest.fixture
+def client(daemon: Daemon) -> Iterator[Client]:
+    client = daemon.client()
+    yield client
+    client.close()

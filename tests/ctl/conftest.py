@@ -1,0 +1,66 @@
+"""Short directories for sockets, an environment without a person's settings, and daemons that tests script."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ctl_calls import Ended, Omkctl, Scripted
+from scripted_daemon import Answer, ScriptedDaemon
+
+from omkctl.cli import run
+from omkctl.locate import Address, address_for
+
+
+@pytest.fixture
+def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The environment's directories, all below one short path; no OMK_… or OMKCTL_… of who runs the tests."""
+    root = Path(tempfile.mkdtemp(prefix="ctl-", dir="/tmp"))
+    for name in list(os.environ):
+        if name.startswith(("OMK", "NO_COLOR")):
+            monkeypatch.delenv(name)
+    (root / "run").mkdir()
+    monkeypatch.setenv("XDG_STATE_HOME", str(root / "state"))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(root / "run"))
+    monkeypatch.setenv("HOME", str(root))
+    monkeypatch.setenv("TZ", "UTC")
+    yield root
+    shutil.rmtree(root)
+
+
+@pytest.fixture
+def address(home: Path) -> Address:
+    env = {"XDG_STATE_HOME": f"{home}/state", "XDG_RUNTIME_DIR": f"{home}/run"}
+    return address_for(env, session="default", socket=None, state_dir=None)
+
+
+@pytest.fixture
+def scripted(address: Address) -> Iterator[Scripted]:
+    """Makes a daemon at the default session's address that answers so."""
+    made: list[ScriptedDaemon] = []
+
+    def make(answers: dict[str, Answer]) -> ScriptedDaemon:
+        daemon = ScriptedDaemon(address.sockets[0], answers)
+        daemon.start()
+        made.append(daemon)
+        return daemon
+
+    yield make
+    for daemon in made:
+        daemon.stop()
+
+
+@pytest.fixture
+def omkctl(home: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Omkctl:
+    """Runs `omkctl` in this process."""
+    monkeypatch.chdir(home)
+
+    def call(*arguments: str) -> Ended:
+        capfd.readouterr()
+        status = run(list(arguments))
+        out, err = capfd.readouterr()
+        return Ended(int(status), out, err)
+
+    return call

@@ -1,0 +1,209 @@
+"""What tests of every part use: a session of its own, the real daemon on it, a client that speaks to it."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from attrs import define, field
+
+from omkd.protocol import codec
+from omkd.store.locks import lock_holder
+from omkd.store.session import SessionDir
+
+START_S = 20.0
+STOP_S = 20.0
+LOOK_S = 0.01
+
+
+@define
+class Place:
+    """Where a session of a test is: a short path, since AF_UNIX paths end at 107 bytes."""
+
+    root: Path
+    name: str = "t"
+    environment: dict[str, str] = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        kept = {name: text for name, text in os.environ.items() if not name.startswith(("OMK", "XDG_"))}
+        self.environment = {
+            **kept,
+            "HOME": str(self.root),
+            "XDG_STATE_HOME": str(self.root / "s"),
+            "XDG_RUNTIME_DIR": str(self.root / "r"),
+            "OMK_SESSION": self.name,
+        }
+        (self.root / "r").mkdir(mode=0o700, exist_ok=True)
+
+    @property
+    def session(self) -> SessionDir:
+        return SessionDir(self.root / "s" / "omk" / "sessions" / self.name)
+
+    @property
+    def socket(self) -> Path:
+        return self.root / "r" / "omk" / f"{self.name}.sock"
+
+
+class Client:
+    """One blocking connection to the daemon."""
+
+    def __init__(self, path: Path) -> None:
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(30)
+        try:
+            self.socket.connect(str(path))
+        except OSError:
+            self.socket.close()
+            raise
+        self._file = self.socket.makefile("rwb")
+        self._last_id = 0
+        self.notifications: list[dict[str, object]] = []
+
+    def close(self) -> None:
+        self._file.close()
+        self.socket.close()
+
+    def send_line(self, line: bytes) -> None:
+        self._file.write(line + b"\n")
+        self._file.flush()
+
+    def read_line(self) -> object:
+        line = self._file.readline()
+        if not line:
+            raise EOFError("the daemon closed the connection")
+        return codec.parse(line)
+
+    def ask(self, method: str, **params: object) -> dict[str, object]:
+        """The whole answer: `result` or `error`. Notifications that come before it are kept."""
+        self._last_id += 1
+        self.send_line(codec.encode({"jsonrpc": "2.0", "id": self._last_id, "method": method, "params": params}))
+        while True:
+            answer = self.read_line()
+            assert isinstance(answer, dict)
+            if answer.get("id") == self._last_id:
+                return answer
+            self.notifications.append(answer)
+
+    def call(self, method: str, **params: object) -> dict[str, object]:
+        """The result; an error fails the test."""
+        answer = self.ask(method, **params)
+        assert "result" in answer, answer
+        result = answer["result"]
+        assert isinstance(result, dict)
+        return result
+
+    def next_notification(self) -> dict[str, object]:
+        if self.notifications:
+            return self.notifications.pop(0)
+        found = self.read_line()
+        assert isinstance(found, dict)
+        return found
+
+
+@define
+class Daemon:
+    """A running `python -m omkd`."""
+
+    place: Place
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def client(self) -> Client:
+        return Client(self.place.socket)
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Its exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(STOP_S)
+
+    def kill(self) -> None:
+        self.stop(signal.SIGKILL)
+
+
+@contextmanager
+def running_daemon(place: Place, *options: str) -> Iterator[Daemon]:
+    """Serves when this is entered; at the end it is stopped, its hosts are left to `ended_hosts`."""
+    log = place.root / "omkd.log"
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "omkd", *options],
+            env=place.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    daemon = Daemon(place, process, log)
+    try:
+        wait_until(lambda: serves(place) or process.poll() is not None, f"omkd does not start, see {log}")
+        assert process.poll() is None, log.read_text()
+        yield daemon
+    finally:
+        if process.poll() is None:
+            daemon.kill()
+
+
+def serves(place: Place) -> bool:
+    try:
+        Client(place.socket).close()
+    except OSError:
+        return False
+    return True
+
+
+def wait_until(condition: object, complaint: str, timeout_s: float = START_S) -> None:
+    """Looks again and again until `condition()`; for what another process does and nobody tells."""
+    assert callable(condition)
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, complaint
+        time.sleep(LOOK_S)
+
+
+def end_hosts(place: Place) -> None:
+    """Ends the worker hosts that a test left, by their locks."""
+    if not place.session.workers.is_dir():
+        return
+    for directory in place.session.workers.iterdir():
+        holder = lock_holder(directory / "worker.lock")
+        if holder is not None and holder.pid:
+            try:
+                os.kill(holder.pid, signal.SIGTERM)
+            except ProcessLookupError:
+                continue
+            wait_until(lambda lock=directory / "worker.lock": lock_holder(lock) is None, f"host {holder.pid} stays")
+
+
+def append(path: Path, *lines: object) -> None:
+    """Appends lines as a worker does: with one write. Bytes go as they are, other things as JSON and a newline."""
+    encoded = [line if isinstance(line, bytes) else json.dumps(line).encode() + b"\n" for line in lines]
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    with open(descriptor, "wb", buffering=0) as file:
+        file.write(b"".join(encoded))
+
+
+def json_lines(path: Path) -> list[Any]:
+    """The complete lines of a file; none if there is no file."""
+    if not path.exists():
+        return []
+    whole, _, _ = path.read_bytes().rpartition(b"\n")
+    return [json.loads(line) for line in whole.splitlines()]
+
+
+def units(place: Place) -> list[Any]:
+    """All units of the session's log, as they are on disk."""
+    return [unit for segment in sorted(place.session.events.glob("*.jsonl")) for unit in json_lines(segment)]
+
+
+def events_called(place: Place, name: str) -> list[Any]:
+    """The fields of each event of that name in the session's log, in order."""
+    events = [event for unit in units(place) for event in unit["events"]]
+    return [event[name] for event in events if isinstance(event, dict) and name in event]
