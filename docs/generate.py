@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 
 import cli_reference
+import settings_tables
+import state_tables
 import tables
 
 from omkd.protocol import records
@@ -39,6 +41,12 @@ GENERATORS: dict[str, Callable[[], str]] = {
     "outbox-line": partial(tables.sections, [records.OutboxLine]),
     "heartbeat": partial(tables.sections, [records.Heartbeat]),
     "runner": partial(tables.sections, [records.Runner]),
+    "inbox-line": partial(tables.sections, [records.InboxLine]),
+    "task-transitions": state_tables.task_transitions,
+    "worker-states": state_tables.worker_states,
+    "worker-changes": state_tables.worker_changes,
+    "options": settings_tables.options,
+    "notify-options": settings_tables.notify_options,
     "run-record": partial(tables.sections, [records.RunRecord]),
 }
 

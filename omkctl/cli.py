@@ -5,7 +5,6 @@ A verb is one module of `omkctl.commands` and one row here; its module is import
 
 import os
 import sys
-from importlib import import_module
 from io import TextIOWrapper
 from typing import Any, Final
 
@@ -21,42 +20,41 @@ from .verb import VerbGroup
 
 VERBS: Final = {
     "demo": ("demo:command", "Real commands doing real tasks, in a throw-away session."),
-    "worker": ("worker:group", "Add, list, show and remove workers."),
-    "workers": ("worker:list_workers", "The workers (`worker list`)."),
+    "worker": ("worker:group", "Add, declare, list, show, change, pause, restart and remove workers."),
+    "workers": ("workers:command", "The workers (`worker list`)."),
     "send-task": ("send_task:command", "Send a task; it is on disk when this returns."),
     "tasks": ("tasks:command", "The tasks."),
     "show": ("show:command", "All that is known of a task."),
+    "update": ("update:command", "Change a task that is not handed out."),
+    "cancel": ("cancel:command", "End tasks."),
+    "retry": ("retry:command", "Run tasks again that ended."),
+    "hold": ("hold:command", "Keep queued tasks from being handed out."),
+    "release": ("release:command", "Let held tasks be handed out."),
     "wait": ("wait:command", "Wait for tasks to end."),
     "log": ("log:command", "The output of a task's run."),
     "results": ("results:command", "Finished tasks, with summary and artifacts."),
     "tail-escalations": ("tail_escalations:command", "The escalation log: what a person ought to see."),
+    "escalate": ("escalate:command", "Ask for a person; for agents and scripts."),
+    "ack": ("ack:command", "Mark what needed a person as seen."),
     "events": ("events:command", "The event log: everything that happened."),
     "publish": ("publish:command", "Publish an event; for hooks and scripts."),
-    "status": ("status:command", "What the daemon is doing."),
+    "status": ("status:command", "What the daemon is doing, and what needs a person."),
+    "health": ("health:command", "Whether all is well, as an exit status."),
+    "doctor": ("doctor:command", "What is wrong, and the command that mends it."),
     "verify": ("verify:command", "Prove the session consistent, or say what is not."),
+    "config": ("config:group", "Show and check the configuration."),
+    "reload": ("reload:command", "Read the configuration again."),
+    "service": ("service:group", "omkd as a systemd user service: install, uninstall, status, logs."),
+    "completion": ("completion:command", "What makes bash, zsh or fish complete omkctl's words."),
     "rpc": ("rpc:command", "Call a method of the daemon, raw."),
     "version": ("version:command", "Versions of client, daemon and protocol."),
-    "shutdown": ("shutdown:command", "End the daemon; agents at work go on."),
+    "shutdown": ("shutdown:command", "End the daemon; agents at work go on, unless told otherwise."),
 }
 """Name -> (module:attribute, what `omkctl --help` says)."""
 
 
 class Root(VerbGroup):
-    """Imports a verb's module when it is asked for."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (click's signature)
-        return list(VERBS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 (click's signature)
-        if cmd_name not in VERBS:
-            return None
-        module, _, attribute = VERBS[cmd_name][0].partition(":")
-        found: click.Command = getattr(import_module(f"omkctl.commands.{module}"), attribute)
-        return found
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 (click's signature)
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in VERBS.items()])
+    """Also says what the exit statuses mean."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 (click's signature)
         with formatter.section("Exit status"):
@@ -65,7 +63,7 @@ class Root(VerbGroup):
 
 root = Root(
     "omkctl",
-    no_args_is_help=False,
+    VERBS,
     params=global_options(from_env=True),
     help="Talks to omkd, the daemon that keeps coding agents at work.\n\n"
     "Options of every command may stand before or behind its name. "

@@ -83,6 +83,15 @@ class Client:
             except Late as fault:
                 raise self._silent(link, sent=True) from fault
 
+    def call_long(self, method: str, params: object, shape: type[T], deadline: Deadline) -> T:
+        """As `call`, not repeatable, for what takes its time. Raises Late; what the daemon began ends then."""
+        link = self.link(deadline.or_after(self._patience_s))
+        try:
+            return shaped(link.ask(method, params, deadline), shape)
+        except Lost as fault:
+            self.drop()
+            raise self._unreachable([f"{link.path} ({fault})"], sent=True) from fault
+
     def wait(self, method: str, params: object, shape: type[T], deadline: Deadline) -> T:
         """As `call`, for what takes its time: reconnects until the deadline. Raises Late."""
         while True:

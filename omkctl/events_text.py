@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from .json_text import Object, to_text
 from .render import Output, one_line
 from .shapes import Escalation, Unit
-from .tasks_text import said_by
 
 VALUE_CHARS = 60
 KIND_CHARS = 17
@@ -15,7 +14,18 @@ KIND_CHARS = 17
 def unit_line(unit: Unit, out: Output) -> str:
     """`12  10:11:12  coder  TaskStarted task_id=t1 handout=1; WorkerStarted worker_id=coder …`"""
     events = "; ".join(map(event_text, unit["events"]))
-    return f"{unit['seq']:>6}  {out.time(unit['ts'])}  {one_line(said_by(unit['by']))}  {events}"
+    return f"{unit['seq']:>6}  {out.time(unit['ts'])}  {one_line(speaker(unit['by']))}  {events}"
+
+
+def speaker(by: dict[str, object]) -> str:
+    """Who brought it, short: `coder`, `pid 4711 (client)`, `omkd`."""
+    match by:
+        case {"kind": "worker", "worker": name}:
+            return str(name)
+        case {"kind": kind, "pid": pid}:
+            return f"pid {pid} ({kind})"
+        case _:
+            return str(by.get("kind"))
 
 
 def event_text(event: object) -> str:

@@ -49,6 +49,7 @@ def lines_of(text: str) -> int:
 DURATION: Final = Value("duration", values.duration_secs)
 WHOLE_DURATION: Final = Value("duration", values.whole_secs)
 MOMENT: Final = Value("time", lambda text: values.moment(text, datetime.now().astimezone()))
+LATER_MOMENT: Final = Value("time", lambda text: values.later_moment(text, datetime.now().astimezone()))
 LINES: Final = Value("lines", lines_of)
 TARGET: Final = Value("target", values.target)
 FIELD: Final = Value("field", values.event_field)

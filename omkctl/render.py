@@ -25,6 +25,7 @@ STYLES: Final = {
     "worker_started": "cyan",
     "partial": "yellow",
     "stalled": "yellow",
+    "paused": "yellow",
     "held": "yellow",
     "router_escalation": "yellow",
     "refused": "yellow",
@@ -95,14 +96,6 @@ class Output:
     def text(self, text: str) -> None:
         """An agent's own words, whole: as they are into a pipe, made harmless on a terminal."""
         self.line(shown(text) if self.is_terminal else text)
-
-    def raw(self, data: bytes) -> None:
-        """An agent's output: as it is into a pipe, made harmless on a terminal."""
-        if self.is_terminal:
-            self.stream.write(shown(data.decode(errors="replace")))
-        else:
-            self.stream.buffer.write(data)
-        self.stream.flush()
 
     def time(self, ts: str | None) -> str:
         return clock(ts) if self.is_terminal else ts or ""

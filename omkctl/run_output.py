@@ -7,8 +7,10 @@ from typing import cast
 
 from .client import Client
 from .failures import Failure
-from .link import Deadline, Lost
+from .json_text import Object
+from .link import Deadline, Late, Link, Lost
 from .options import ALL_LINES
+from .progress import TICK_SECS
 from .shapes import LogChunk
 from .subscriptions import fields_of
 
@@ -21,6 +23,29 @@ def bytes_of(data: object) -> bytes:
         return base64.b64decode(str(data), validate=True)
     except binascii.Error as fault:
         raise Failure(1, "error", f"the daemon sent no base64: {fault}") from fault
+
+
+class Notes:
+    """Notifications of one connection; between them, and not more often than TICK_SECS, a tick."""
+
+    def __init__(self, link: Link, deadline: Deadline, tick: Callable[[Link], None] | None) -> None:
+        self._link = link
+        self._deadline = deadline
+        self._tick = tick
+        self._due = Deadline.after(TICK_SECS)
+
+    def next(self) -> Object:
+        """Raises Lost, and Late at the deadline."""
+        while self._tick is not None:
+            if self._due.passed:
+                self._tick(self._link)
+                self._due = Deadline.after(TICK_SECS)
+            try:
+                return fields_of(self._link.next_note(self._deadline.or_after(TICK_SECS)))
+            except Late:
+                if self._deadline.passed:
+                    raise
+        return fields_of(self._link.next_note(self._deadline))
 
 
 class RunOutput:
@@ -46,17 +71,23 @@ class RunOutput:
                 return
             tail *= 4
 
-    def follow(self, deadline: Deadline, say: Callable[[str], None]) -> Iterator[bytes]:
-        """From `offset` until the run is over, across restarts of the daemon. Raises Late at the deadline."""
+    def follow(
+        self, deadline: Deadline, say: Callable[[str], None], tick: Callable[[Link], None] | None = None
+    ) -> Iterator[bytes]:
+        """From `offset` until the run is over, across restarts of the daemon. Raises Late at the deadline.
+
+        `tick`, when given, is called about every TICK_SECS with the connection, which it may ask.
+        """
         while True:
             link = self._client.link_until(deadline)
+            notes = Notes(link, deadline, tick)
             try:
                 params = {**self._params, "offset": self.offset, "follow": True}
                 chunk = cast(LogChunk, link.ask("task.log", params, deadline))
                 self.offset = chunk["offset"]
                 yield bytes_of(chunk["data"])
                 while chunk["subscription"] is not None:
-                    note = fields_of(link.next_note(deadline))
+                    note = notes.next()
                     if note["subscription"] != chunk["subscription"]:
                         continue
                     self.offset = cast(int, note["offset"])

@@ -22,6 +22,12 @@ class WorkerResult(TypedDict):
     elapsed_secs: int
 
 
+class Progress(TypedDict):
+    percent: float | None
+    message: str | None
+    ts: str
+
+
 class Task(TypedDict):
     id: str
     state: str
@@ -37,6 +43,7 @@ class Task(TypedDict):
     finished: str | None
     result: WorkerResult | None
     why: str | None
+    progress: Progress | None
 
 
 class TaskList(TypedDict):
@@ -54,6 +61,10 @@ class Runner(TypedDict):
     budget_secs: int
     grace_secs: int
     idle_exit_secs: int
+    on_interrupt: str
+    retries: int
+    stall_secs: int | None
+    output_bytes: int | None
 
 
 class WorkerSpec(TypedDict, total=False):
@@ -91,6 +102,18 @@ class WorkerRemoved(TypedDict):
     moved_to: str
 
 
+class Applied(TypedDict):
+    added: list[str]
+    updated: dict[str, list[str]]
+    removed: list[str]
+    unchanged: list[str]
+
+
+class HostLog(TypedDict):
+    path: str
+    lines: list[str]
+
+
 class Hello(TypedDict):
     omkd: str
     protocol: int
@@ -112,6 +135,15 @@ class RetriedWrite(TypedDict):
     since: str
 
 
+class Notice(TypedDict):
+    name: str
+    sent: int
+    failed: int
+    suppressed: int
+    last_sent: str | None
+    last_error: str | None
+
+
 class Status(TypedDict):
     omkd: str
     session: str
@@ -123,9 +155,45 @@ class Status(TypedDict):
     tasks: dict[str, int]
     workers: list[Worker]
     invalid_workers: list[InvalidSpec]
+    unacked: int
+    draining: list[str] | None
     rejected_lines: int
     retried_writes: list[RetriedWrite]
+    notices: list[Notice]
     connections: int
+
+
+class ConfigOption(TypedDict):
+    name: str
+    value: object
+    default: object
+    unit: str
+    source: str
+    restart: bool
+    says: str
+
+
+class Config(TypedDict):
+    path: str
+    exists: bool
+    options: list[ConfigOption]
+
+
+class ChangedOption(TypedDict):
+    name: str
+    before: object
+    after: object
+    restart: bool
+
+
+class Reloaded(TypedDict):
+    path: str
+    changed: list[ChangedOption]
+    needs_restart: list[str]
+
+
+class Ending(TypedDict, total=False):
+    waits_for: list[str]
 
 
 class Finding(TypedDict):

@@ -33,7 +33,7 @@ class Log:
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """What was asked for. `lines` None: ten, but everything above a place that was named."""
+    """What was asked for. `lines` None: ten, but everything above a place that was named, and with `whole`."""
 
     follow: bool = False
     lines: int | None = None
@@ -41,11 +41,12 @@ class Part:
     after: int | None = None
     count: int | None = None
     timeout: float | None = None
+    whole: bool = False
     filters: dict[str, object] = field(default_factory=dict)
 
     @property
     def wanted(self) -> int:
-        named = self.since is not None or self.after is not None
+        named = self.since is not None or self.after is not None or self.whole
         return self.lines if self.lines is not None else options.ALL_LINES if named else options.DEFAULT_LINES
 
 

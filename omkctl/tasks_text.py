@@ -6,6 +6,7 @@ from .shapes import FINAL_STATES, Task
 from .values import target_text
 
 HEADER = ("id", "state", "worker", "queued", "task")
+PROGRESS_HEADER = ("id", "state", "worker", "queued", "progress", "task")
 RESULT_HEADER = ("id", "state", "worker", "finished", "secs", "summary", "artifacts")
 TEXT_CHARS = 60
 
@@ -22,6 +23,11 @@ def line(task: Task) -> str:
     return f"{task['id']} {task['state']} ({task['worker']})"
 
 
+def line_and_why(task: Task) -> str:
+    """`t12 queued for coder: waits for t9`."""
+    return line(task) + (f": {one_line(task['why'])}" if task["why"] else "")
+
+
 def is_final(task: Task) -> bool:
     return task["state"] in FINAL_STATES
 
@@ -31,9 +37,27 @@ def status_of(tasks: list[Task]) -> Exit:
     return Exit.DONE if all(task["state"] == "success" for task in tasks if is_final(task)) else Exit.NEGATIVE
 
 
+def table(tasks: list[Task], out: Output) -> None:
+    """With a column for progress when one that runs has some."""
+    if any(map(progress_of, tasks)):
+        rows = [[*(cells := row(task, out))[:-1], progress_of(task), cells[-1]] for task in tasks]
+        out.table(PROGRESS_HEADER, rows)
+    else:
+        out.table(HEADER, [row(task, out) for task in tasks])
+
+
 def row(task: Task, out: Output) -> list[str]:
     text = one_line(task["task"].get("task", ""), TEXT_CHARS)
     return [task["id"], task["state"], holder(task), out.time(task["queued"]), text]
+
+
+def progress_of(task: Task) -> str:
+    """`40 % half way`, of a task that runs; else nothing."""
+    progress = task["progress"]
+    if progress is None or task["state"] != "running":
+        return ""
+    percent = "" if progress["percent"] is None else f"{progress['percent']:g} %"
+    return " ".join(filter(None, [percent, one_line(progress["message"] or "", TEXT_CHARS)]))
 
 
 def result_row(task: Task, out: Output) -> list[str]:
@@ -50,8 +74,10 @@ def describe(task: Task, out: Output) -> None:
         "state": out.styled(task["state"]) + (f": {task['why']}" if task["why"] else ""),
         "target": target_text(task["target"]),
         "worker": task["worker"],
-        "hand-out": str(task["handout"]) if task["handout"] else None,
-        "from": said_by(task["by"]),
+        "hand-outs": handouts(task),
+        "by": said_by(task["by"]),
+        "priority": str(task["priority"]) if task["priority"] else None,
+        "progress": progress_of(task),
         "queued": out.time(task["queued"]),
         "dispatched": out.time(task["dispatched"]),
         "started": out.time(task["started"]),
@@ -72,6 +98,17 @@ def describe(task: Task, out: Output) -> None:
         block(out, "artifacts", "\n".join(result["artifacts"]))
 
 
+def handouts(task: Task) -> str | None:
+    """How often it was handed out; None: never."""
+    match task["handout"]:
+        case 0:
+            return None
+        case 1:
+            return "1"
+        case count:
+            return f"{count} (the output of each: omkctl log {task['id']} --handout N)"
+
+
 def block(out: Output, name: str, text: str) -> None:
     if text:
         out.line(f"  {name}:")
@@ -79,11 +116,22 @@ def block(out: Output, name: str, text: str) -> None:
 
 
 def said_by(by: dict[str, object]) -> str:
-    """Who brought a fact: `coder`, `pid 4711 (client)`, `omkd`."""
+    """Who brought a fact: `worker coder`, `anna (pid 4711)`, `omkd`."""
     match by:
         case {"kind": "worker", "worker": name}:
-            return str(name)
+            return f"worker {name}"
+        case {"kind": "client", "uid": int(uid), "pid": pid}:
+            return f"{user_name(uid)} (pid {pid})"
         case {"kind": kind, "pid": pid}:
-            return f"pid {pid} ({kind})"
+            return f"{kind} (pid {pid})"
         case _:
             return str(by.get("kind"))
+
+
+def user_name(uid: int) -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}"

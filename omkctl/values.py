@@ -47,6 +47,37 @@ def moment(text: str, now: datetime) -> str:
     raise ValueError(f"{text!r} is no time: write 2026-05-25T10:11:12Z, 2026-05-25, 2h (ago), today or yesterday")
 
 
+def later_moment(text: str, now: datetime) -> str:
+    """As `moment`, but of the time to come: `10m` from now, `tomorrow` (local midnight), `now`."""
+    if RFC3339.fullmatch(text):
+        return utc(text)
+    if DURATION.fullmatch(text) and text:
+        return rfc3339(now + timedelta(seconds=duration_secs(text)))
+    days = {"now": None, "tomorrow": 1}
+    if text in days:
+        ahead = days[text]
+        return rfc3339(now) if ahead is None else rfc3339(midnight(now + timedelta(days=ahead)))
+    if re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
+        return rfc3339(midnight(datetime.fromisoformat(text)))
+    raise ValueError(f"{text!r} is no time: write 2026-05-25T10:11:12Z, 2026-05-25, 10m (from now), tomorrow or now")
+
+
+def duration_text(secs: float) -> str:
+    """`12s`, `1m02s`, `5m`, `1h05m`, `2d03h`: the two largest units."""
+    minutes, rest = divmod(max(0, int(secs)), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    units = ((days, "d"), (hours, "h"), (minutes, "m"), (rest, "s"))
+    first = next((place for place, (count, _) in enumerate(units) if count), 3)
+    (count, unit), *below = units[first : first + 2]
+    return f"{count}{unit}" + "".join(f"{less:02}{name}" for less, name in below if less)
+
+
+def seconds_since(ts: str, now: datetime) -> float:
+    """From a time of the wire; never below 0."""
+    return max(0.0, (now - datetime.fromisoformat(ts[:19] + "+00:00")).total_seconds())
+
+
 def utc(text: str) -> str:
     """An RFC 3339 time in UTC; the digits of its fraction stay as they are."""
     fraction = re.search(r"\.\d+", text)
@@ -102,7 +133,9 @@ def approval_policy(choices: tuple[str, ...]) -> object:
         return {"pattern": {"patterns": patterns}}
     if len(choices) == 1 and choices[0] in ("never", "safe", "yolo"):
         return choices[0]
-    raise ValueError("--approval takes never, safe, yolo, or pattern:REGEX (several patterns, but nothing beside them)")
+    raise ValueError(
+        "an approval policy is never, safe, yolo, or pattern:REGEX (several patterns, nothing beside them)"
+    )
 
 
 def env_pair(text: str) -> tuple[str, str]:

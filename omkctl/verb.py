@@ -1,5 +1,7 @@
 """A verb: a click command that also takes the options of every command, behind its name."""
 
+from collections.abc import Mapping
+from importlib import import_module
 from typing import Any
 
 import click
@@ -40,7 +42,25 @@ def unknown(name: str, known: list[str]) -> click.UsageError:
 
 
 class VerbGroup(click.Group):
-    """Verbs of one noun: `omkctl worker add`."""
+    """Verbs by name -> (module:attribute in omkctl.commands, what the help says); a module is imported when used."""
+
+    def __init__(self, name: str, verbs: Mapping[str, tuple[str, str]], **settings: Any) -> None:
+        super().__init__(name, no_args_is_help=False, **settings)
+        self.verbs = verbs
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (click's signature)
+        return list(self.verbs)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 (click's signature)
+        if cmd_name not in self.verbs:
+            return None
+        module, _, attribute = self.verbs[cmd_name][0].partition(":")
+        found: click.Command = getattr(import_module(f"omkctl.commands.{module}"), attribute)
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 (click's signature)
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in self.verbs.items()])
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -4,10 +4,12 @@ import shlex
 
 from .json_text import to_text
 from .render import Output, one_line
-from .shapes import Worker
+from .shapes import HostLog, Runner, Worker
+from .values import duration_text
 
 HEADER = ("name", "role", "state", "in hand", "queued", "last sign", "command")
 COMMAND_CHARS = 40
+NO_WORKERS = "no workers (omkctl worker add NAME -- COMMAND)"
 
 
 def table(workers: list[Worker], out: Output) -> None:
@@ -48,10 +50,29 @@ def describe(worker: Worker, out: Output) -> None:
         "command": command(worker),
     }
     if runner is not None:
-        facts["env"] = " ".join(f"{key}={shlex.quote(value)}" for key, value in runner["env"].items())
-        facts["budget"] = f"{runner['budget_secs']} s, then {runner['grace_secs']} s of grace"
+        facts |= of_runner(runner)
     facts["inbox"] = spec.get("inbox", "")
     out.line(f"worker {worker['name']}" + (" (foreign)" if worker["foreign"] else ""))
     for name, value in facts.items():
         if value:
             out.line(f"  {name + ':':<11}{value if name == 'state' else one_line(value)}")
+
+
+def of_runner(runner: Runner) -> dict[str, str]:
+    stall = runner["stall_secs"]
+    return {
+        "env": " ".join(f"{key}={shlex.quote(value)}" for key, value in runner["env"].items()),
+        "budget": f"{duration_text(runner['budget_secs'])}, then {duration_text(runner['grace_secs'])} of grace",
+        "retries": str(runner["retries"]) if runner["retries"] else "",
+        "stall": f"after {duration_text(stall)} without a word from its agent" if stall else "",
+        "interrupt": f"{runner['on_interrupt']} (what becomes of a task whose host died)",
+        "idle exit": f"after {duration_text(runner['idle_exit_secs'])} without a daemon",
+    }
+
+
+def describe_log(log: HostLog, out: Output) -> None:
+    """The end of its host.log, if there is one."""
+    if log["lines"]:
+        out.line(f"  {'log:':<11}{one_line(log['path'])}")
+    for text in log["lines"]:
+        out.line(f"    {one_line(text)}")

@@ -1,7 +1,7 @@
 """argv and environment -> Config; error -> exit status. The only module that exits."""
 
 import errno
-import logging
+import faulthandler
 import os
 import sys
 import time
@@ -10,26 +10,33 @@ from typing import Final, NoReturn
 
 import click
 import trio
+from click.core import ParameterSource
 
-from omkd.config import Config, config_for
+from omkd import logs
+from omkd.config import Config, Place, config_file, config_for, place_for
 from omkd.protocol import codec
 from omkd.protocol.address import AddressError
 from omkd.protocol.version import __version__
+from omkd.settings.errors import ConfigError
+from omkd.settings.live import shown
+from omkd.settings.loading import ConfigFile, Override
+from omkd.settings.table import LOG_FORMATS, LOG_LEVELS
 from omkd.store.event_log import LogBroken, LogDamaged, LogTooNew, LogWriteFailed
 from omkd.store.locks import FileLock, LockHeld, take_lock
+from omkd.systemd import ActivationError, notifier_for
 
 EXIT_FAILED: Final = 1
 EXIT_HELD: Final = 6
 EXIT_TOO_NEW: Final = 7
 EXIT_DAMAGE_OR_CONFIG: Final = 78
 
-CONFIGURATION_ERRORS: Final = frozenset({errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
+CONFIGURATION_ERRORS: Final = frozenset(
+    {errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EROFS, errno.ELOOP, errno.ENAMETOOLONG}
+)
 """What a start again would not change. A full disk may be different the next time."""
 
 KNOWN_ERRORS: Final = (LockHeld, LogDamaged, LogTooNew, LogBroken, LogWriteFailed, OSError, AddressError)
 """What is said in one line; anything else is a fault of ours, with its traceback."""
-
-LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 
 
 @click.group(invoke_without_command=True, context_settings={"auto_envvar_prefix": "OMKD"})
@@ -45,34 +52,95 @@ LOG_LEVELS: Final = ("debug", "info", "warning", "error")
     type=click.Path(path_type=Path),
     help="Control socket. Default: $XDG_RUNTIME_DIR/omk/SESSION.sock, else omkd.sock in the session's directory.",
 )
-@click.option("--log-level", type=click.Choice(LOG_LEVELS), default="info", show_default=True)
+@click.option(
+    "--config",
+    "named",
+    envvar="OMKD_CONFIG",
+    type=click.Path(path_type=Path),
+    help="Configuration. Default: $XDG_CONFIG_HOME/omk/omkd.toml, which need not be there.",
+)
+@click.option("--log-level", type=click.Choice(LOG_LEVELS), help="Instead of the configuration's; default: info.")
+@click.option("--log-format", type=click.Choice(LOG_FORMATS), help="Instead of the configuration's; default: text.")
+@click.option("--check-config", is_flag=True, help="Says whether the configuration is good, and what it sets; no more.")
+@click.option("--json", "as_json", is_flag=True, help="With --check-config: one JSON object.")
 @click.version_option(__version__, prog_name="omkd")
 @click.pass_context
-def cli(context: click.Context, session: str, state_dir: Path | None, socket: Path | None, log_level: str) -> None:
+def cli(
+    context: click.Context,
+    session: str,
+    state_dir: Path | None,
+    socket: Path | None,
+    named: Path | None,
+    log_level: str | None,
+    log_format: str | None,
+    check_config: bool,
+    as_json: bool,
+) -> None:
     """Keeps coding agents at work on this machine: serves one session, in the foreground, until it is told to end.
 
-    SIGTERM, Ctrl-C or `omkctl shutdown` end the daemon; agents at work go on.
+    SIGTERM, Ctrl-C, the end of its terminal or `omkctl shutdown` end the daemon; agents at work go on. Without a
+    terminal SIGHUP reads the configuration again.
     """
-    start_logging(log_level)
     try:
-        config = config_for(os.environ, session=session, state_dir=state_dir, socket=socket)
+        place = place_for(os.environ, session=session, state_dir=state_dir, socket=socket)
     except AddressError as fault:
         raise click.UsageError(str(fault)) from fault
-    context.obj = config
-    if context.invoked_subcommand is None:
-        context.exit(serve(config))
+    context.obj = place
+    if context.invoked_subcommand is not None:
+        return
+    overrides = overrides_in(context, log_level=log_level, log_format=log_format)
+    file = config_file(os.environ, session=session, named=named, overrides=overrides)
+    if check_config:
+        context.exit(report_config(file, as_json))
+    try:
+        config = config_for(os.environ, place, file, file.load())
+    except (ConfigError, ActivationError) as fault:
+        fail(str(fault), EXIT_DAMAGE_OR_CONFIG)
+    context.exit(serve(config))
+
+
+def overrides_in(context: click.Context, **given: str | None) -> dict[str, Override]:
+    """What the command line or the environment says of options that omkd.toml has too."""
+    found = {}
+    for name, value in given.items():
+        if value is not None:
+            option = "--" + name.replace("_", "-")
+            by_variable = context.get_parameter_source(name) is ParameterSource.ENVIRONMENT
+            found[name] = Override(value=value, source=f"OMKD_{name.upper()}" if by_variable else option)
+    return found
+
+
+def report_config(file: ConfigFile, as_json: bool) -> int:
+    """Says whether the file is good and what is set; the exit status."""
+    try:
+        loaded = file.load()
+    except ConfigError as fault:
+        if as_json:
+            place = {"path": str(fault.path), "line": fault.line, "field": fault.field, "reason": fault.reason}
+            click.echo(codec.encode({"good": False, "fault": place}).decode())
+        click.echo(f"omkd: {fault}", err=True)
+        return EXIT_DAMAGE_OR_CONFIG
+    result = shown(file, loaded, loaded.settings)
+    if as_json:
+        click.echo(codec.encode({"good": True, "config": codec.unstructure(result)}).decode())
+        return 0
+    click.echo(f"{file.path}: " + ("good" if loaded.exists else "is not there, so the defaults are in force"))
+    for option in result.options:
+        unit = f" {option.unit}" if option.unit else ""
+        click.echo(f"{option.name} = {codec.encode(option.value).decode()}{unit}  ({option.source})")
+    return 0
 
 
 @cli.command()
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @click.pass_obj
-def verify(config: Config, as_json: bool) -> None:
+def verify(place: Place, as_json: bool) -> None:
     """Proves a session consistent, or says what is not. Changes nothing; works without a daemon."""
     from omkd.services.verify import verify_session
 
-    if not config.session.events.is_dir():
-        fail(f"there is no session in {config.session.path}", 3)
-    result = verify_session(config.session)
+    if not place.session.events.is_dir():
+        fail(f"there is no session in {place.session.path}", 3)
+    result = verify_session(place.session)
     if as_json:
         click.echo(codec.dumps(result).decode())
     else:
@@ -85,16 +153,23 @@ def verify(config: Config, as_json: bool) -> None:
 
 
 @cli.command()
+@click.option(
+    "--unknown-is-damage",
+    is_flag=True,
+    help="Takes a unit of a kind this omkd does not know for damage, not for the work of a newer omkd.",
+)
 @click.pass_obj
-def repair(config: Config) -> None:
+def repair(place: Place, unknown_is_damage: bool) -> None:
     """Moves what is damaged in the event log aside and records LogDamaged. Only while no daemon serves the session."""
     from omkd.store.repair import repair as repair_log
+    from omkd.store.snapshot import newest_known
 
-    if not config.session.events.is_dir():
-        fail(f"there is no session in {config.session.path}", 3)
-    lock = held_lock(config)
+    if not place.session.events.is_dir():
+        fail(f"there is no session in {place.session.path}", 3)
+    lock = held_lock(place)
     try:
-        repaired = repair_log(config.session.events, time.time_ns)
+        known = newest_known(place.session.path)
+        repaired = repair_log(place.session.events, time.time_ns, known=known, unknown_is_damage=unknown_is_damage)
     except LogTooNew as refusal:
         fail(str(refusal), EXIT_TOO_NEW)
     finally:
@@ -102,17 +177,26 @@ def repair(config: Config) -> None:
     click.echo("nothing is damaged" if repaired is None else str(repaired))
 
 
-def held_lock(config: Config) -> FileLock:
+def held_lock(place: Place) -> FileLock:
     try:
-        return take_lock(config.session.lock)
+        return take_lock(place.session.lock)
     except LockHeld as held:
         fail(f"{held}: end that daemon first (omkctl shutdown)", EXIT_HELD)
 
 
 def serve(config: Config) -> int:
-    """Runs the daemon; its exit status."""
+    """Runs the daemon; its exit status. Whatever ends it, what it logged is written."""
+    settings = config.loaded.settings
+    log = logs.start_logging(os.environ, level=settings.log_level, log_format=settings.log_format)
+    faulthandler.enable()  # systemd's watchdog ends a process that hangs with SIGABRT: this says where it hung
+    try:
+        return run(config)
+    finally:
+        log.close()
+
+
+def run(config: Config) -> int:
     from omkd.daemon import run_daemon
-    from omkd.systemd import notifier_for
 
     try:
         trio.run(run_daemon, config, notifier_for(os.environ), strict_exception_groups=True)
@@ -132,7 +216,7 @@ def report(error: Exception) -> int:
             return EXIT_HELD
         case LogTooNew():
             return EXIT_TOO_NEW
-        case LogDamaged() | AddressError():
+        case LogDamaged() | AddressError() | NotADirectoryError():
             return EXIT_DAMAGE_OR_CONFIG
         case OSError(errno=number) if number in CONFIGURATION_ERRORS:
             return EXIT_DAMAGE_OR_CONFIG
@@ -144,14 +228,6 @@ def leaf(error: Exception) -> Exception:
     while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
     return error
-
-
-def start_logging(level: str) -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    formatter = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%SZ")
-    formatter.converter = time.gmtime
-    handler.setFormatter(formatter)
-    logging.basicConfig(level=level.upper(), handlers=[handler])
 
 
 def fail(text: str, status: int) -> NoReturn:

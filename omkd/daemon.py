@@ -4,28 +4,42 @@ import gc
 import logging
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Final
 
 import trio
+from attrs import frozen
 
+from omkd import logs, pulse
 from omkd.api.calls import Desk
 from omkd.api.handlers import HANDLERS
 from omkd.api.server import run_server
-from omkd.api.unix_socket import open_unix_listener
+from omkd.api.unix_socket import open_unix_listener, socket_lock
 from omkd.config import Config
 from omkd.core.state import State
+from omkd.protocol.errors import ApiError
 from omkd.protocol.events import ByOmkd, DaemonStarted, DaemonStopped, Unit
+from omkd.protocol.methods import ConfigResult, ReloadResult
 from omkd.protocol.scalars import U32, Ns
 from omkd.protocol.version import LOG_FORMAT, __version__
+from omkd.services.decisions import run_decisions
 from omkd.services.dispatcher import run_dispatcher
 from omkd.services.escalation_writer import EscalationWriter
-from omkd.services.hub import Hub, Wakeup
+from omkd.services.event_lines import run_event_lines
+from omkd.services.hub import Hub, QueueLimits, Wakeup
 from omkd.services.mailbox_reader import MailboxReader
 from omkd.services.mailbox_writer import MailboxWriter
+from omkd.services.notices import Notices
+from omkd.services.retention import Retention
+from omkd.services.snapshot_records import Beginning, load_newest
+from omkd.services.snapshots import Snapshots, snapshots_for
 from omkd.services.supervisor import Supervisor
-from omkd.services.watchdog import Watchdog
+from omkd.services.watchdog import Patience, Watchdog
 from omkd.services.worker_watch import WorkerWatch
+from omkd.settings.live import LiveSettings
+from omkd.settings.table import Settings
 from omkd.store.event_log import Draft, EventLog, LogWriteFailed, open_event_log
 from omkd.store.files import make_dir
 from omkd.store.locks import boot_id, take_lock
@@ -34,7 +48,10 @@ from omkd.systemd import Notifier
 
 logger = logging.getLogger(__name__)
 
-STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+LAST_SNAPSHOT_S: Final = 20.0
+"""For the snapshot before the end; without it the next start folds more of the log."""
+
 LAST_COMMIT_S: Final = 10.0
 """For the last sync before the end; a disk that is slower leaves the run marked as not ended cleanly."""
 
@@ -45,63 +62,99 @@ async def run_daemon(config: Config, notifier: Notifier) -> None:
     Raises LockHeld, LogDamaged, LogTooNew, LogBroken, LogWriteFailed, OSError (in groups, as nurseries do).
     """
     make_dir(config.session.path)
-    lock = take_lock(config.session.lock)
-    try:
+    with held(config.session.lock), held(socket_lock(config.socket)):
         await run_locked(config, notifier)
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Raises LockHeld, OSError."""
+    lock = take_lock(path)
+    try:
+        yield
     finally:
         lock.release()
 
 
 async def run_locked(config: Config, notifier: Notifier) -> None:
-    state, work = State(), Wakeup()
+    begun = load_newest(config.session) or Beginning(state=State())
+    state, work = begun.state, Wakeup()
+    progress = pulse.FoldProgress(notifier, time.monotonic)
+    fold = folding(state, work, progress.note)
     async with (
-        open_event_log(config.session.events, fold=folding(state, work), clock_ns=time.time_ns) as log,
+        open_event_log(config.session.events, fold=fold, clock_ns=time.time_ns, base=begun.base) as log,
         trio.open_nursery() as nursery,
     ):
+        progress.end()
         for torn in log.torn:
             logger.warning("the end of the log was torn by a crash, moved aside: %s", torn)
         await nursery.start(log.run)
         hub = Hub(session=config.session, log=log, state=state, clock_ns=time.time_ns, work=work)
-        started = log.append(Draft(by=ByOmkd(), events=(daemon_started(state),)))
-        await log.commit(started.seq)
-        async with open_unix_listener(config.socket) as listener:
-            reason = await serve(config, notifier, hub, listener, started.ts)
-        await record_stop(log, reason)
+        snapshots = snapshots_for(hub, EscalationWriter(hub), Retention(), begun.base)
+        with trio.open_signal_receiver(*SIGNALS) as signals:  # from here on an end is a fact of the log
+            started = log.append(Draft(by=ByOmkd(), events=(daemon_started(state),)))
+            await log.commit(started.seq)
+            async with open_unix_listener(config.socket, config.passed_socket) as listener:
+                reason = await serve(config, notifier, hub, snapshots, listener, signals, started.ts)
+            await record_stop(log, reason)
+            with trio.move_on_after(LAST_SNAPSHOT_S):
+                await snapshots.take()
         nursery.cancel_scope.cancel()
 
 
-async def serve(config: Config, notifier: Notifier, hub: Hub, listener: trio.SocketListener, started: Ns) -> str:
+async def serve(
+    config: Config,
+    notifier: Notifier,
+    hub: Hub,
+    snapshots: Snapshots,
+    listener: trio.SocketListener,
+    signals: AsyncIterator[int],
+    started: Ns,
+) -> str:
     """Runs the services until the daemon is asked to end; why it was."""
-    reader = MailboxReader(hub)
+    live = LiveSettings(config.file, config.loaded)
+    reader, notices = MailboxReader(hub), Notices(hub, config.environment)
+    live.follow(lambda settings: logs.set_level(settings.log_level))
+    live.follow(lambda settings: notices.use(settings.notify))
+    live.follow(lambda settings: limit_queue(hub, settings))
     desk = Desk(
         hub=hub,
-        supervisor=Supervisor(hub, reader, config.environment),
+        supervisor=Supervisor(hub, reader, config.environment, lambda: live.now.max_restarts),
         reader=reader,
         mailbox_writer=MailboxWriter(hub),
-        escalation_writer=EscalationWriter(hub),
+        escalation_writer=snapshots.escalation_writer,
+        notices=notices,
+        configuration=Reloading(live, notifier, hub),
         socket=config.socket,
         started=started,
     )
     try:
         async with open_watcher() as watcher, trio.open_nursery() as nursery:
-            nursery.start_soon(await_signal, desk)
+            nursery.start_soon(await_signals, desk, signals, config.ends_on_hangup)
             await nursery.start(desk.mailbox_writer.run)
             await nursery.start(WorkerWatch(hub, watcher, reader).run)
             await nursery.start(desk.escalation_writer.run)
             await nursery.start(desk.supervisor.run)
             await nursery.start(run_dispatcher, hub)
-            await nursery.start(Watchdog(hub).run)
+            await nursery.start(run_decisions, hub)
+            await nursery.start(Watchdog(hub, lambda: patience_of(live)).run)
+            await nursery.start(notices.run)
+            nursery.start_soon(run_event_lines, hub)
+            await nursery.start(snapshots.run)
             await nursery.start(run_server, listener, desk, HANDLERS)
             gc.collect()
             gc.freeze()
             logger.info("session %s is served on %s", hub.session.path, config.socket)
-            notifier.ready(f"serving session {hub.session.name}")
+            notifier.ready(pulse.status_words(hub.state))
+            nursery.start_soon(pulse.run_status, hub, notifier)
+            if config.watchdog_s is not None:
+                nursery.start_soon(pulse.run_watchdog, hub, notifier, config.watchdog_s)
             nursery.start_soon(end_when_drained, desk)
             await desk.stop.wait()
             logger.info("ends: %s", desk.stop_reason)
+            notifier.stopping("ends the hosts too" if desk.end_hosts else "hosts and agents at work go on")
             if desk.end_hosts:
                 await desk.supervisor.stop_all()
-            notifier.stopping("hosts and agents at work go on")
             nursery.cancel_scope.cancel()
     finally:
         reader.close()
@@ -118,10 +171,51 @@ async def end_when_drained(desk: Desk) -> None:
     desk.end("omkd.shutdown, drained" if not running else "omkd.shutdown, the time to drain ran out")
 
 
-async def await_signal(desk: Desk) -> None:
-    with trio.open_signal_receiver(*STOP_SIGNALS) as signals:
-        async for number in signals:
+async def await_signals(desk: Desk, signals: AsyncIterator[int], ends_on_hangup: bool) -> None:
+    """SIGHUP is the end of the terminal where there is one, else it asks for the configuration to be read again."""
+    async for number in signals:
+        if number == signal.SIGHUP and not ends_on_hangup:
+            try:
+                desk.configuration.reload()
+            except ApiError:
+                continue  # it said so itself
+        else:
             desk.end(signal.Signals(number).name)
+
+
+@frozen
+class Reloading:
+    """The configuration, with systemd told of each reload."""
+
+    live: LiveSettings
+    notifier: Notifier
+    hub: Hub
+
+    def reload(self) -> ReloadResult:
+        """Raises ApiError: nothing was changed."""
+        self.notifier.reloading()
+        try:
+            result = self.live.reload()
+        except ApiError as refusal:
+            self.notifier.ready(refusal.message)
+            raise
+        self.notifier.ready(pulse.status_words(self.hub.state))
+        return result
+
+    def shown(self) -> ConfigResult:
+        return self.live.shown()
+
+
+def limit_queue(hub: Hub, settings: Settings) -> None:
+    hub.queue_limits = QueueLimits(max_tasks=settings.max_queued_tasks, max_bytes=settings.max_queued_bytes)
+
+
+def patience_of(live: LiveSettings) -> Patience:
+    return Patience(
+        look_s=live.now.look_secs,
+        stalled_after_s=live.now.stalled_after_secs,
+        queued_warn_s=live.now.queued_warn_secs,
+    )
 
 
 async def record_stop(log: EventLog, reason: str) -> None:
@@ -134,10 +228,13 @@ async def record_stop(log: EventLog, reason: str) -> None:
         await log.commit(stopped.seq)
 
 
-def folding(state: State, work: Wakeup) -> Callable[[Unit], None]:
+def folding(state: State, work: Wakeup, progress: Callable[[], None]) -> Callable[[Unit], None]:
+    """`progress` is called for each unit, and counts those of the start."""
+
     def fold(unit: Unit) -> None:
         state.fold(unit)
         work.wake()
+        progress()
 
     return fold
 

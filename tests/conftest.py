@@ -30,3 +30,17 @@ def client(daemon: Daemon) -> Iterator[Client]:
     client = daemon.client()
     yield client
     client.close()
+
+
+@pytest.fixture(scope="module")
+def shared_daemon() -> Iterator[Daemon]:
+    """One for the tests of a module that leave nothing behind which others could mind: a start takes its time."""
+    with tempfile.TemporaryDirectory(prefix="omk-") as root, running_daemon(Place(Path(root))) as daemon:
+        yield daemon
+
+
+@pytest.fixture
+def shared_client(shared_daemon: Daemon) -> Iterator[Client]:
+    client = shared_daemon.client()
+    yield client
+    client.close()

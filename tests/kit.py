@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from attrs import define, field
 from omkd.protocol import codec
 from omkd.store.locks import lock_holder
 from omkd.store.session import SessionDir
+from omkd.worker.processes import process_of
 
 START_S = 20.0
 STOP_S = 20.0
@@ -67,7 +68,9 @@ class Client:
         self.notifications: list[dict[str, object]] = []
 
     def close(self) -> None:
-        self._file.close()
+        """Again is no harm; what the daemon did not take is dropped."""
+        with suppress(OSError):
+            self._file.close()
         self.socket.close()
 
     def send_line(self, line: bytes) -> None:
@@ -80,7 +83,7 @@ class Client:
             raise EOFError("the daemon closed the connection")
         return codec.parse(line)
 
-    def ask(self, method: str, **params: object) -> dict[str, object]:
+    def ask(self, method: str, **params: object) -> dict[str, Any]:
         """The whole answer: `result` or `error`. Notifications that come before it are kept."""
         self._last_id += 1
         self.send_line(codec.encode({"jsonrpc": "2.0", "id": self._last_id, "method": method, "params": params}))
@@ -91,7 +94,7 @@ class Client:
                 return answer
             self.notifications.append(answer)
 
-    def call(self, method: str, **params: object) -> dict[str, object]:
+    def call(self, method: str, **params: object) -> dict[str, Any]:
         """The result; an error fails the test."""
         answer = self.ask(method, **params)
         assert "result" in answer, answer
@@ -109,14 +112,17 @@ class Client:
 
 @define
 class Daemon:
-    """A running `python -m omkd`."""
+    """A running `python -m omkd`. Its clients are closed at the latest when it ends."""
 
     place: Place
     process: subprocess.Popen[bytes]
     log: Path
+    clients: list[Client] = field(factory=list)
 
     def client(self) -> Client:
-        return Client(self.place.socket)
+        client = Client(self.place.socket)
+        self.clients.append(client)
+        return client
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Its exit status."""
@@ -147,6 +153,8 @@ def running_daemon(place: Place, *options: str) -> Iterator[Daemon]:
         assert process.poll() is None, log.read_text()
         yield daemon
     finally:
+        for client in daemon.clients:
+            client.close()
         if process.poll() is None:
             daemon.kill()
 
@@ -173,6 +181,8 @@ def end_hosts(place: Place) -> None:
     if not place.session.workers.is_dir():
         return
     for directory in place.session.workers.iterdir():
+        if directory.is_symlink() or not directory.is_dir():
+            continue
         holder = lock_holder(directory / "worker.lock")
         if holder is not None and holder.pid:
             try:
@@ -207,3 +217,9 @@ def events_called(place: Place, name: str) -> list[Any]:
     """The fields of each event of that name in the session's log, in order."""
     events = [event for unit in units(place) for event in unit["events"]]
     return [event[name] for event in events if isinstance(event, dict) and name in event]
+
+
+def is_alive(pid: int) -> bool:
+    """False for a process that has ended and waits to be reaped."""
+    found = process_of(pid)
+    return found is not None and found.is_alive

@@ -1,15 +1,22 @@
 """`omkctl log`: what a task's command wrote."""
 
+import codecs
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 import click
 
 from omkctl import options
 from omkctl.failures import timed_out
 from omkctl.invocation import Invocation
 from omkctl.link import Deadline, Late
-from omkctl.render import say
+from omkctl.live_line import LiveLine
+from omkctl.progress import Progress
+from omkctl.render import Output, say
 from omkctl.run_output import RunOutput
-from omkctl.shapes import Tasks
+from omkctl.run_text import RunText
 from omkctl.verb import Verb
+from omkctl.waiting import wait_for
 
 
 @click.command("log", cls=Verb)
@@ -29,32 +36,45 @@ def command(
     handout: int | None,
     timeout: float | None,
 ) -> None:
-    """The output of task ID's run, byte for byte into a pipe, with control characters made visible on a terminal.
+    """The output of task ID's run, without escape sequences; on a terminal with its colours.
 
-    With --json a line for each piece: {"offset":0,"text":"…"}.
+    With -f it goes on live, across a restart of the daemon. With --json a line for each piece, as it was written:
+    {"offset":0,"text":"…"}. `omkctl show` and the run's own directory have the rest.
     """
     client = invocation.client()
     deadline = Deadline.after(timeout)
     try:
         if follow and handout is None:
-            client.wait("task.wait", {"ids": [id], "until": "started"}, Tasks, deadline)
+            with LiveLine() as line:
+                wait_for(client, [id], deadline, Progress(line), until="started")
         output = RunOutput(client, id, stream="stderr" if stderr else "stdout", handout=handout)
-        wanted = options.ALL_LINES if lines is None else lines
-        if not follow or wanted != options.ALL_LINES:
-            for data in output.last_lines(wanted):
-                write_piece(invocation, output, data)
-        if follow:
-            for data in output.follow(deadline, say):
-                write_piece(invocation, output, data)
+        with pieces_shown(invocation.out, output) as show:
+            wanted = options.ALL_LINES if lines is None else lines
+            if not follow or wanted != options.ALL_LINES:
+                for data in output.last_lines(wanted):
+                    show(data)
+            if follow:
+                for data in output.follow(deadline, say):
+                    show(data)
     except Late:
         raise timed_out(f"the run of {id} did not end within {timeout:g} s") from None
 
 
-def write_piece(invocation: Invocation, output: RunOutput, data: bytes) -> None:
-    if not data:
+@contextmanager
+def pieces_shown(out: Output, output: RunOutput) -> Iterator[Callable[[bytes], None]]:
+    """Takes what was read of `output`, piece by piece."""
+    if out.as_json:
+        decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+
+        def show(data: bytes) -> None:
+            begun = len(decoder.getstate()[0])
+            if text := decoder.decode(data):
+                out.json({"offset": output.offset - len(data) - begun, "text": text})
+
+        yield show
         return
-    if invocation.out.as_json:
-        text = data.decode(errors="replace")
-        invocation.out.json({"offset": output.offset - len(data), "text": text})
-    else:
-        invocation.out.raw(data)
+    text = RunText(out)
+    try:
+        yield text.write
+    finally:
+        text.end()

@@ -6,23 +6,15 @@ inside a worker goes into that worker's own events file, where the daemon finds 
 
 import os
 import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
 import click
 
 from omkctl import json_text, values
-from omkctl.client import Client, Unreachable
 from omkctl.failures import usage
 from omkctl.invocation import Invocation
-from omkctl.own_events import append_event, own_events_file
-from omkctl.render import say
-from omkctl.shapes import Published
+from omkctl.publishing import publisher
 from omkctl.verb import Verb
-
-PATIENCE_SECS = 0.5
-ANSWER_SECS = 0.7
-"""Hooks wait for this command: together well below two seconds, with Python's start."""
 
 OWN_EVENTS = ("WorkerStarted", "WorkerProgress", "WorkerCompleted", "PersonNeeded")
 """Inside a worker these are about that worker unless they say something else (which is refused)."""
@@ -49,37 +41,6 @@ def command(
             publish(event)
     else:
         publish(event_of(type, fields, text))
-
-
-def publisher(invocation: Invocation) -> Callable[[object], None]:
-    """Takes an event to the daemon; from when that does not answer, into the worker's file."""
-    client = invocation.client(patience_s=PATIENCE_SECS, answer_s=ANSWER_SECS)
-    file: Path | None = None
-
-    def publish(event: object) -> None:
-        nonlocal file
-        if file is None:
-            try:
-                done = send(client, event)
-            except Unreachable:
-                file = own_events_file(os.environ, invocation.address.session_dir)
-                if file is None:
-                    raise
-                say(f"no daemon answers; into {file}")
-            else:
-                if invocation.json:
-                    invocation.out.json(done)
-                return
-        append_event(file, event)
-
-    return publish
-
-
-def send(client: Client, event: object) -> Published:
-    try:
-        return client.call("event.publish", {"event": event}, Published, repeatable=False)
-    except UnicodeEncodeError as fault:
-        raise usage("the event holds text that is not UTF-8") from fault
 
 
 def event_of(type: str | None, fields: tuple[str, ...], text: str | None) -> object:

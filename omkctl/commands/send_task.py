@@ -1,21 +1,25 @@
 """`omkctl send-task`: the task is on disk when this returns; what is waited for, follows from the options."""
 
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import click
 
-from omkctl import options, tasks_text, values
+from omkctl import options, tasks_text
 from omkctl.client import Client, Unreachable
 from omkctl.failures import Exit, Failure, timed_out, usage
 from omkctl.invocation import Invocation
-from omkctl.link import Deadline, Late
+from omkctl.link import Deadline, Late, Link
+from omkctl.live_line import LiveLine
+from omkctl.progress import Progress
 from omkctl.render import say
 from omkctl.run_output import RunOutput
-from omkctl.shapes import Task, Tasks
+from omkctl.run_text import RunText
+from omkctl.shapes import Task
+from omkctl.text_input import checked, text_of, text_or_file
 from omkctl.verb import Verb
+from omkctl.waiting import wait_for
 
 WAITS = ("started", "done")
 
@@ -40,6 +44,13 @@ class SendTask(Verb):
 @click.option(
     "--budget", type=options.WHOLE_DURATION, metavar="DUR", help="How long it may take. [default: the worker's]"
 )
+@click.option("--priority", type=int, metavar="N", help="Higher goes first; may be negative. [default: 0]")
+@click.option("--after", metavar="ID", multiple=True, help="Not before this task succeeded. Repeatable.")
+@click.option("--not-before", type=options.LATER_MOMENT, metavar="TIME", help="RFC 3339, a date, `10m`, `tomorrow`.")
+@click.option(
+    "--retries", type=click.IntRange(min=0), metavar="N", help="Runs after a failure. [default: the worker's]"
+)
+@click.option("--hold", is_flag=True, help="It waits until it is released (omkctl release).")
 @click.option("--id", metavar="ID", help="Its id; otherwise the daemon makes one.")
 @click.option("--key", metavar="KEY", help="The same key and text again is the same task. [default: a new one]")
 @click.option("--wait", type=click.Choice(WAITS), metavar="[started|done]", help="Wait for that. [default: done]")
@@ -55,6 +66,11 @@ def command(
     criteria: tuple[str, ...],
     context: str | None,
     budget: int | None,
+    priority: int | None,
+    after: tuple[str, ...],
+    not_before: str | None,
+    retries: int | None,
+    hold: bool,
     id: str | None,
     key: str | None,
     wait: str | None,
@@ -69,6 +85,7 @@ def command(
     \b
     omkctl send-task coder "fix the tests in api/" --wait
     omkctl send-task role:reviewer --file task.md --budget 30m
+    omkctl send-task any "publish it" --after t12 --after t13 --retries 2
     """
     if timeout is not None and not (wait or follow):
         raise usage("--timeout goes with --wait or --follow")
@@ -78,11 +95,18 @@ def command(
     if criteria:
         task["acceptance_criteria"] = [checked(criterion, "--criterion") for criterion in criteria]
     if context is not None:
-        task["context"] = context_of(context)
+        task["context"] = text_or_file(context, "--context")
     if budget is not None:
         task["budget_secs"] = budget
+    order: dict[str, object] = {"priority": priority, "not_before": not_before, "retries": retries}
+    params = {"target": target, "task": task, "key": key or os.urandom(16).hex()}
+    params |= {name: value for name, value in order.items() if value is not None}
+    if after:
+        params["after"] = list(after)
+    if hold:
+        params["hold"] = True
     client = invocation.client()
-    sent = send(client, {"target": target, "task": task, "key": key or os.urandom(16).hex()})
+    sent = send(client, params)
     if not (wait or follow):
         announce(invocation, sent, waits=False, print_id=print_id)
         return Exit.DONE
@@ -99,42 +123,6 @@ def telling_that_it_stays(sent: Task) -> Iterator[None]:
     except (KeyboardInterrupt, Failure):
         say(f"{sent['id']} stays with the daemon: omkctl wait {sent['id']}")
         raise
-
-
-def text_of(words: tuple[str, ...], file: str | None) -> str:
-    if file is not None and words:
-        raise usage("the text is given twice: as an argument and with --file")
-    if file is not None:
-        return read_text(file)
-    if not words:
-        raise usage("no text: give it as an argument, after --, with --file F, or on stdin with --file -")
-    return checked(" ".join(words), "the text")
-
-
-def context_of(context: str) -> str:
-    return read_text(context[1:]) if context.startswith("@") else checked(context, "--context")
-
-
-def read_text(path: str) -> str:
-    """All of a file, `-` being stdin."""
-    try:
-        if path == "-":
-            content = sys.stdin.buffer.read()
-        else:
-            with open(path, "rb") as opened:
-                content = opened.read()
-        return checked(content.decode(), path)
-    except OSError as fault:
-        raise usage(f"cannot read {path}: {fault.strerror}") from fault
-    except UnicodeDecodeError as fault:
-        raise usage(f"{path} is not UTF-8 (byte {fault.start})") from fault
-
-
-def checked(text: str, what: str) -> str:
-    try:
-        return values.checked_text(text, what)
-    except ValueError as fault:
-        raise usage(str(fault)) from fault
 
 
 def send(client: Client, params: dict[str, object]) -> Task:
@@ -165,9 +153,11 @@ def outcome(
     """Waits; prints what came of it."""
     deadline = Deadline.after(timeout)
     try:
-        if follow:
-            follow_runs(invocation, client, sent["id"], deadline)
-        task = wait_for(client, sent["id"], until, deadline)
+        with LiveLine() as live:
+            progress = Progress(live)
+            if follow:
+                follow_runs(invocation, client, sent["id"], deadline, progress)
+            (task,) = wait_for(client, [sent["id"]], deadline, progress, until=until)
     except Late:
         raise timed_out(f"not {until} within {timeout:g} s") from None
     if invocation.out.as_json:
@@ -179,22 +169,31 @@ def outcome(
     return tasks_text.status_of([task])
 
 
-def wait_for(client: Client, id: str, until: str, deadline: Deadline) -> Task:
-    return client.wait("task.wait", {"ids": [id], "until": until}, Tasks, deadline)["tasks"][0]
-
-
-def follow_runs(invocation: Invocation, client: Client, id: str, deadline: Deadline) -> None:
-    """The first run live; should others follow it (a host died, say), theirs once the task has ended."""
-    first = wait_for(client, id, "started", deadline)["handout"]
+def follow_runs(invocation: Invocation, client: Client, id: str, deadline: Deadline, progress: Progress) -> None:
+    """The first run live; should others follow (a retry, a host that died), theirs once the task has ended."""
+    first = wait_for(client, [id], deadline, progress, until="started")[0]["handout"]
     if first:
-        copy_run(invocation, RunOutput(client, id, stream="stdout", handout=first), deadline)
-    last = wait_for(client, id, "done", deadline)["handout"]
+        copy_run(invocation, RunOutput(client, id, stream="stdout", handout=first), id, deadline, progress)
+    last = wait_for(client, [id], deadline, progress)[0]["handout"]
     for handout in range(first + 1, last + 1):
-        say(f"hand-out {handout} of {id}")
-        copy_run(invocation, RunOutput(client, id, stream="stdout", handout=handout), deadline)
+        progress.line.say(f"hand-out {handout} of {id}")
+        copy_run(invocation, RunOutput(client, id, stream="stdout", handout=handout), id, deadline, progress)
 
 
-def copy_run(invocation: Invocation, output: RunOutput, deadline: Deadline) -> None:
-    for data in output.follow(deadline, say):
-        if not invocation.out.as_json:
-            invocation.out.raw(data)
+def copy_run(invocation: Invocation, output: RunOutput, id: str, deadline: Deadline, progress: Progress) -> None:
+    """To stdout, and between its lines how far it is."""
+    out = invocation.out
+    text = RunText(out)
+
+    def tick(link: Link) -> None:
+        if text.at_line_start or not out.is_terminal:
+            progress.look(link, [id])
+
+    try:
+        for data in output.follow(deadline, progress.line.say, tick if progress.is_live else None):
+            if data and not out.as_json:
+                progress.line.clear()
+                text.write(data)
+    finally:
+        progress.line.clear()
+        text.end()

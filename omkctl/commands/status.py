@@ -1,26 +1,34 @@
-"""`omkctl status`: one screen."""
+"""`omkctl status`: one screen; what needs a person comes first."""
+
+from datetime import UTC, datetime
 
 import click
 
 from omkctl import workers_text
+from omkctl.history import newest_tasks
 from omkctl.invocation import Invocation
+from omkctl.options import ALL_LINES
+from omkctl.progress import how_far
 from omkctl.render import Output, one_line
-from omkctl.shapes import STATES, Status
+from omkctl.shapes import STATES, Status, Task, Worker
 from omkctl.verb import Verb
 
 
 @click.command("status", cls=Verb)
 @click.pass_obj
 def command(invocation: Invocation) -> None:
-    """What the daemon is doing: tasks, workers, and what is wrong."""
-    status = invocation.client().call("omkd.status", {}, Status)
+    """What the daemon is doing: what needs a person, tasks and how far they are, workers, and what is wrong."""
+    client = invocation.client()
+    status = client.call("omkd.status", {}, Status)
     if invocation.out.as_json:
         invocation.out.json(status)
-    else:
-        show(status, invocation.out)
+        return
+    runs = status["tasks"].get("running", 0)
+    running = newest_tasks(client, {"states": ["running"]}, ALL_LINES)["tasks"] if runs else []
+    show(status, running, invocation.out)
 
 
-def show(status: Status, out: Output) -> None:
+def show(status: Status, running: list[Task], out: Output) -> None:
     out.line(
         f"omkd {status['omkd']}, session {status['session']}, pid {status['pid']}, since {out.time(status['started'])}"
     )
@@ -29,6 +37,31 @@ def show(status: Status, out: Output) -> None:
     out.line(f"  log     {status['seq']} units")
     counts = [f"{status['tasks'][state]} {out.styled(state)}" for state in STATES if status["tasks"].get(state)]
     out.line(f"  tasks   {', '.join(counts) or 'none yet'}")
+    show_running(running, status["workers"], out)
+    if status["unacked"]:
+        out.line(f"  needs a person: {status['unacked']} (omkctl tail-escalations --unacked; omkctl ack)")
+    if status["draining"] is not None:
+        out.line(f"  it is to end, and waits for {' '.join(status['draining']) or 'nothing more'}")
+    show_faults(status, out)
+    out.line()
+    if status["workers"]:
+        workers_text.table(status["workers"], out)
+    else:
+        out.line(workers_text.NO_WORKERS)
+
+
+def show_running(running: list[Task], workers: list[Worker], out: Output) -> None:
+    budgets = {worker["name"]: worker["runner"]["budget_secs"] for worker in workers if worker["runner"]}
+    for task in running:
+        budget = task["task"].get("budget_secs") or budgets.get(task["worker"] or "")
+        out.line(f"          {one_line(how_far(task, budget, datetime.now(UTC)))}")
+
+
+def show_faults(status: Status, out: Output) -> None:
+    for state, says in (("stalled", "no sign of life from"), ("dead", "given up"), ("paused", "paused")):
+        names = [worker["name"] for worker in status["workers"] if worker["state"] == state]
+        if names:
+            out.line(f"  {says}: {' '.join(names)}")
     if status["rejected_lines"]:
         out.line(
             f"  lines of workers that were skipped: {status['rejected_lines']} (omkctl events --type LineRejected)"
@@ -37,8 +70,3 @@ def show(status: Status, out: Output) -> None:
         out.line(f"  cannot write {write['path']} since {out.time(write['since'])}: {one_line(write['error'])}")
     for invalid in status["invalid_workers"]:
         out.line(f"  worker {one_line(invalid['worker'])} is not valid: {one_line(invalid['error'])}")
-    out.line()
-    if status["workers"]:
-        workers_text.table(status["workers"], out)
-    else:
-        out.line("no workers (omkctl worker add NAME -- COMMAND)")

@@ -32,6 +32,7 @@ KINDS = (
 @options.after
 @click.option("--kind", "kinds", type=click.Choice(KINDS), multiple=True, help="Only these. May be repeated.")
 @options.worker
+@click.option("--unacked", is_flag=True, help="All that needs a person and was not acknowledged (omkctl ack).")
 @options.count
 @options.timeout
 @click.pass_obj
@@ -43,6 +44,7 @@ def command(
     after: int | None,
     kinds: tuple[str, ...],
     worker: str | None,
+    unacked: bool,
     count: int | None,
     timeout: float | None,
 ) -> int:
@@ -51,7 +53,18 @@ def command(
     With --json each line is the log's own, and then `seq`.
     """
     filters: dict[str, object] = {"kinds": list(kinds), "workers": [worker] if worker else []}
-    part = Part(follow=follow, lines=lines, since=since, after=after, count=count, timeout=timeout, filters=filters)
+    if unacked:
+        filters["unacked"] = True
+    part = Part(
+        follow=follow,
+        lines=lines,
+        since=since,
+        after=after,
+        count=count,
+        timeout=timeout,
+        whole=unacked,
+        filters=filters,
+    )
     out = invocation.out
 
     def show(item: Object) -> None:

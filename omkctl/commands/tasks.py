@@ -25,7 +25,7 @@ def command(
     since: str | None,
     lines: int | None,
 ) -> None:
-    """The tasks, the newest at the end."""
+    """The tasks, the newest at the end; with the last progress of those that run."""
     filters = {"worker": worker, "role": role, "states": list(states), "since": since}
     wanted = options.DEFAULT_LINES if lines is None else lines
     page = newest_tasks(invocation.client(), filters, wanted)
@@ -33,7 +33,7 @@ def command(
     if out.as_json:
         out.json(page)
     elif page["tasks"]:
-        out.table(tasks_text.HEADER, [tasks_text.row(task, out) for task in page["tasks"]])
+        tasks_text.table(page["tasks"], out)
     else:
         say("no such tasks" if any(filters.values()) else "no tasks yet (omkctl send-task WORKER TEXT)")
     if page["next"] is not None and lines is None:

@@ -6,8 +6,10 @@ from omkctl import options, tasks_text
 from omkctl.failures import timed_out
 from omkctl.invocation import Invocation
 from omkctl.link import Deadline, Late
-from omkctl.shapes import Tasks
+from omkctl.live_line import LiveLine
+from omkctl.progress import Progress
 from omkctl.verb import Verb
+from omkctl.waiting import wait_for
 
 
 @click.command("wait", cls=Verb)
@@ -18,15 +20,16 @@ from omkctl.verb import Verb
 def command(invocation: Invocation, ids: tuple[str, ...], any_: bool, timeout: float | None) -> int:
     """Wait until tasks have ended. Exit status 0 if those that ended succeeded, 1 if one did not.
 
-    Outlives a restart of the daemon.
+    Outlives a restart of the daemon. On a terminal a line says how far they are.
     """
     try:
-        waited = invocation.client().wait("task.wait", {"ids": list(ids), "any": any_}, Tasks, Deadline.after(timeout))
+        with LiveLine() as line:
+            tasks = wait_for(invocation.client(), list(ids), Deadline.after(timeout), Progress(line), any_=any_)
     except Late:
         raise timed_out(f"not ended within {timeout:g} s: {' '.join(ids)}") from None
-    ended = [task for task in waited["tasks"] if tasks_text.is_final(task)]
+    ended = [task for task in tasks if tasks_text.is_final(task)]
     if invocation.out.as_json:
-        invocation.out.json(waited)
+        invocation.out.json({"tasks": tasks})
     else:
         for task in ended:
             invocation.out.line(tasks_text.line(task))

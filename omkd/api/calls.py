@@ -8,12 +8,24 @@ import trio
 from attrs import define, field, frozen
 
 from omkd.protocol.events import By
+from omkd.protocol.methods import ConfigResult, ReloadResult
 from omkd.protocol.scalars import U64, Ns, Seq
 from omkd.services.escalation_writer import EscalationWriter
 from omkd.services.hub import Hub
 from omkd.services.mailbox_reader import MailboxReader
 from omkd.services.mailbox_writer import MailboxWriter
+from omkd.services.notices import Notices
 from omkd.services.supervisor import Supervisor
+
+
+class Configuration(Protocol):
+    """omkd.toml, as a handler sees it."""
+
+    def reload(self) -> ReloadResult:
+        """Takes the whole file, or nothing. Raises ApiError."""
+
+    def shown(self) -> ConfigResult:
+        """What is in force, and where it comes from."""
 
 
 @define(kw_only=True)
@@ -28,6 +40,8 @@ class Desk:
     reader: MailboxReader
     mailbox_writer: MailboxWriter
     escalation_writer: EscalationWriter
+    notices: Notices
+    configuration: Configuration
     socket: Path
     started: Ns
     stop: trio.Event = field(factory=trio.Event)

@@ -29,6 +29,10 @@ logger = logging.getLogger(__name__)
 RECEIVE_BYTES: Final = 64 * 1024
 """Of one read: some hundred requests, about 10 ms of work between two looks at everything else."""
 
+TURN_BYTES: Final = 1024 * 1024
+"""Of answers to one read; then others have their turn, and the peer must have read enough. Short questions may have
+long answers."""
+
 LAST_WORD_S: Final = 1.0
 """To send a last error to a peer whose connection ends."""
 
@@ -44,7 +48,8 @@ async def serve_client(desk: Desk, handlers: Mapping[str, Handler], stream: trio
             try:
                 await connection.serve()
             finally:
-                await connection.flush()
+                with trio.move_on_after(LAST_WORD_S, shield=True):
+                    await connection.flush()
             nursery.cancel_scope.cancel()
     except* (trio.BrokenResourceError, trio.ClosedResourceError, PeerStalled) as group:
         logger.info("connection of pid %d ended: %s", peer.pid, group.exceptions[0])
@@ -128,16 +133,22 @@ class ClientConnection:
     async def _handle_received(self) -> tuple[bool, bool]:
         """Answers the complete lines. Whether there were any, and whether the connection goes on."""
         finished: list[Done] = []
-        handled, goes_on = False, True
+        handled, goes_on, size = False, True, 0
         while goes_on and (event := self._rpc.next_event()) is not None:
             handled = True
             if isinstance(event, LineTooLong):
                 finished.append(Done(line=encode_error(None, event.error), fatal=True))
             elif isinstance(begun := self._dispatcher.begin(event), Done):
                 finished.append(begun)
+                size += len(begun.line)
             else:
                 self._wait_for(begun)
             goes_on = not (finished and finished[-1].fatal)
+            if goes_on and size >= TURN_BYTES:
+                await self._reply(finished)
+                finished, size = [], 0
+                await trio.lowlevel.checkpoint()
+                await self._out.room()
         await self._reply(finished)
         return handled, goes_on
 
@@ -176,8 +187,7 @@ class ClientConnection:
 
     async def flush(self) -> None:
         """Sends what is answered already, also when the daemon ends."""
-        with trio.CancelScope(shield=True):
-            await self._out.flush(LAST_WORD_S)
+        await self._out.flush(LAST_WORD_S)
 
     async def _last_word(self, line: bytes) -> None:
         self._out.put(line)

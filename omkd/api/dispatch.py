@@ -27,7 +27,7 @@ from omkd.protocol.jsonrpc import (
 from omkd.protocol.methods import METHODS
 from omkd.protocol.nearest import did_you_mean
 from omkd.protocol.scalars import Json, Seq
-from omkd.store.event_log import LogBroken, LogWriteFailed
+from omkd.store.event_log import LogBroken, LogWriteFailed, UnitRefused
 
 from .calls import Answer, Call, Follow, Handler
 
@@ -98,6 +98,8 @@ class Dispatcher:
                 answered = error
             case CodecError():
                 answered = ApiError(ErrorKind.INVALID_PARAMS, str(error), path=error.path)
+            case UnitRefused():
+                answered = ApiError(ErrorKind.INVALID_PARAMS, str(error))
             case LogWriteFailed():
                 answered = ApiError(ErrorKind.WRITE_FAILED, str(error), path=str(error.path))
             case _:

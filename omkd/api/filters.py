@@ -2,8 +2,9 @@
 
 from collections.abc import Container
 
+from omkd.core.about import is_about
 from omkd.protocol.escalation import entry_from_event, needs_person
-from omkd.protocol.events import ByWorker, Event, Unit
+from omkd.protocol.events import Unit
 from omkd.protocol.methods import Escalation, EscalationListParams, EscalationTailParams, EventFilter
 from omkd.protocol.scalars import Seq
 from omkd.store.event_log import StoredUnit
@@ -13,7 +14,7 @@ def unit_matches(wanted: EventFilter, unit: Unit) -> bool:
     """A unit passes whole when one of its events has a wanted type, and it is about a wanted worker."""
     if wanted.types and not any(type(event).__name__ in wanted.types for event in unit.events):
         return False
-    return not wanted.workers or any(is_about(event, unit, wanted.workers) for event in unit.events)
+    return not wanted.workers or any(is_about(event, unit.by, wanted.workers) for event in unit.events)
 
 
 def escalations_in(
@@ -29,12 +30,6 @@ def escalations_in(
             continue
         if wanted.unacked and not needs_person(event):
             continue
-        if not wanted.workers or is_about(event, stored.unit, wanted.workers):
+        if not wanted.workers or is_about(event, stored.unit.by, wanted.workers):
             found.append(Escalation(seq=stored.seq, entry=entry))
     return found
-
-
-def is_about(event: Event, unit: Unit, workers: list[str]) -> bool:
-    """Whether an event names one of `workers`, or one of them brought it."""
-    named = getattr(event, "worker", None) or getattr(event, "worker_id", None)
-    return named in workers or (isinstance(unit.by, ByWorker) and unit.by.worker in workers)

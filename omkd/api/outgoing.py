@@ -52,10 +52,7 @@ class Outgoing:
         self._something = trio.Event()
         try:
             while remaining:
-                with trio.move_on_after(WRITE_STALL_SECS) as patience:
-                    sent = await self._stream.socket.send(remaining)
-                if patience.cancelled_caught:
-                    raise PeerStalled(f"read nothing for {WRITE_STALL_SECS} s, {self._queued_bytes} bytes wait")
+                sent = await self._send_some(remaining)
                 remaining = remaining[sent:]
                 self._queued_bytes -= sent
                 if self._queued_bytes < UNREAD_OUTPUT_BYTES:
@@ -63,3 +60,11 @@ class Outgoing:
         finally:
             if remaining:
                 self._lines.insert(0, bytes(remaining))
+
+    async def _send_some(self, data: memoryview) -> int:
+        with trio.move_on_after(WRITE_STALL_SECS):
+            try:
+                return await self._stream.socket.send(data)
+            except OSError as error:
+                raise trio.BrokenResourceError(str(error)) from error
+        raise PeerStalled(f"read nothing for {WRITE_STALL_SECS} s, {self._queued_bytes} bytes wait")

@@ -10,31 +10,38 @@ from typing import Final
 import trio
 
 from omkd.protocol.address import checked_socket_path
+from omkd.protocol.limits import MAX_CONNECTIONS
 from omkd.store.files import FILE_MODE, make_dir
-from omkd.store.locks import take_lock
 
-BACKLOG: Final = 128
+BACKLOG: Final = MAX_CONNECTIONS
+"""Not accepted yet; past that a connect with a timeout fails at once with EAGAIN (unix(7)), so not fewer than that."""
 
 
 @asynccontextmanager
-async def open_unix_listener(path: Path) -> AsyncIterator[trio.SocketListener]:
-    """Listens on `path`. Its lock `<path>.lock` is taken before a socket that was left behind is unlinked.
+async def open_unix_listener(path: Path, passed: int | None = None) -> AsyncIterator[trio.SocketListener]:
+    """Listens on `path`. Hold its `socket_lock`: a socket that was left behind is unlinked.
 
-    At exit only our own socket is unlinked. Raises LockHeld, AddressError, OSError.
+    `passed` is the descriptor of a socket that listens there already (systemd's). At exit only our own socket is
+    unlinked. Raises AddressError, OSError.
     """
     checked_socket_path(path)
     make_dir(path.parent)
-    lock = take_lock(path.with_name(path.name + ".lock"))
+    if passed is not None:
+        async with trio.SocketListener(trio.socket.from_stdlib_socket(socket.socket(fileno=passed))) as listener:
+            yield listener
+        return
+    listening = bound_socket(path)
+    inode = os.lstat(path).st_ino
     try:
-        listening = bound_socket(path)
-        inode = os.lstat(path).st_ino
-        try:
-            async with trio.SocketListener(listening) as listener:
-                yield listener
-        finally:
-            unlink_own(path, inode)
+        async with trio.SocketListener(listening) as listener:
+            yield listener
     finally:
-        lock.release()
+        unlink_own(path, inode)
+
+
+def socket_lock(path: Path) -> Path:
+    """The file whose lock says which daemon serves the socket `path`."""
+    return path.with_name(path.name + ".lock")
 
 
 def bound_socket(path: Path) -> trio.socket.SocketType:

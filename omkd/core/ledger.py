@@ -1,17 +1,17 @@
 """The tasks, as the fold of the event log (design, §4).
 
-Beside the facts it keeps the indexes that make a decision cheap however many tasks wait: a heap for each target,
-one for those that wait for a time, and who waits for whom.
+The fold is bounded (`kept`): a finished task that falls out leaves a `Passed`, by which it is read from the log again.
+Beside the facts the ledger keeps the indexes that make a decision cheap however many tasks wait: a heap for each
+target, one for those that wait for a time, and who waits for whom.
 """
 
 import heapq
 from collections.abc import Iterator
 from typing import TypeAlias, assert_never
 
-from attrs import Factory, define
+from attrs import Factory, define, evolve, frozen
 
 from omkd.protocol.events import (
-    By,
     Event,
     Target,
     TaskCancelled,
@@ -29,8 +29,12 @@ from omkd.protocol.events import (
     WorkerProgress,
 )
 from omkd.protocol.methods import Progress, TaskState
-from omkd.protocol.records import Outcome, ResultStatus, WorkerResult, WorkerTask
+from omkd.protocol.records import Outcome, ResultStatus
 from omkd.protocol.scalars import Ns, Seq, TaskId, WorkerName
+
+from .kept import Bounds, Finished, KeyUse, SentKeys
+from .task_entry import Passed, chars_of
+from .task_entry import TaskEntry as TaskEntry
 
 STATE_OF_RESULT = {
     ResultStatus.SUCCESS: TaskState.SUCCESS,
@@ -54,47 +58,35 @@ TaskChange: TypeAlias = (
 """What may become of a task once it is queued."""
 
 
-@define(kw_only=True)
-class TaskEntry:
-    """What is known of one task. `handout` counts its hand-outs; those that ended are below the number in hand."""
+@frozen(kw_only=True)
+class LedgerImage:
+    """All of a ledger that a later fold needs, as it was at one moment. Indexes are made anew from it.
 
-    id: TaskId
-    seq: Seq
-    by: By
-    queued: Ns
-    target: Target
-    task: WorkerTask
-    key: str | None
-    priority: int
-    not_before: Ns | None
-    after: list[TaskId]
-    retries: int | None
-    state: TaskState
-    worker: WorkerName | None = None
-    handout: int = 0
-    dispatched: Ns | None = None
-    dispatched_seq: Seq = Seq(0)
-    started: Ns | None = None
-    finished: Ns | None = None
-    result: WorkerResult | None = None
-    failures: int = 0
-    interruptions: int = 0
-    cancel_reason: str | None = None
-    why: str | None = None
-    progress: Progress | None = None
+    `tasks` may change afterwards: each is to be asked for by `Ledger.as_imaged`. Lists are in the order they matter.
+    """
 
-    @property
-    def in_hand(self) -> bool:
-        return self.state in (TaskState.DISPATCHED, TaskState.RUNNING)
+    tasks: list[TaskEntry]
+    counts: dict[TaskState, int]
+    in_hand: dict[WorkerName, list[TaskId]]
+    finished: list[TaskId]
+    keys: dict[str, KeyUse]
+    passed: list[Passed]
 
 
 @define
 class Ledger:
-    """All tasks by id, in the order they were queued."""
+    """All tasks that are kept, by id, in the order they were queued.
+
+    `counts` of the final states count those that passed too; `passed` are those that the last snapshot does not have.
+    """
 
     tasks: dict[TaskId, TaskEntry] = Factory(dict)
-    keys: dict[str, TaskId] = Factory(dict)
+    keys: SentKeys = Factory(SentKeys)
     counts: dict[TaskState, int] = Factory(lambda: dict.fromkeys(TaskState, 0))
+    passed: dict[TaskId, Passed] = Factory(dict)
+    waiting_chars: int = 0
+    _finished: Finished = Factory(Finished)
+    _copies: dict[Seq, TaskEntry] | None = None
     _in_hand: dict[WorkerName, dict[TaskId, TaskEntry]] = Factory(dict)
     _ready: dict[Target, list[tuple[int, Seq, TaskId]]] = Factory(dict)
     _timed: list[tuple[Ns, Seq, TaskId]] = Factory(list)
@@ -144,10 +136,17 @@ class Ledger:
         """When the next task becomes ready by time alone; None: none waits for a time."""
         while self._timed:
             due, _, task_id = self._timed[0]
-            if self._waits_until(self.tasks[task_id]) == due:
+            entry = self.tasks.get(task_id)
+            if entry is not None and self._waits_until(entry) == due:
                 return due
             heapq.heappop(self._timed)
+            self._keep_waiting(entry)
         return None
+
+    @property
+    def waiting(self) -> int:
+        """How many tasks are not handed out."""
+        return self.counts[TaskState.QUEUED] + self.counts[TaskState.HELD]
 
     def waits_for(self, entry: TaskEntry) -> list[TaskId]:
         """Those of `entry.after` that have not succeeded."""
@@ -185,8 +184,10 @@ class Ledger:
                 pass
 
     def _change(self, entry: TaskEntry, event: TaskChange, unit: Unit) -> None:
+        self._before_change(entry)
         match event:
             case TaskUpdated():
+                entry.asked_in = [*entry.asked_in, unit.seq]
                 self._update(entry, event)
             case TaskHeld():
                 self._move(entry, TaskState.HELD)
@@ -195,21 +196,24 @@ class Ledger:
             case TaskDispatched():
                 self._dispatch(entry, event, unit)
             case TaskStarted():
+                entry.done_in = [*entry.done_in, unit.seq]
                 entry.started = unit.ts
                 self._move(entry, TaskState.RUNNING)
             case TaskRequeued():
+                entry.done_in = [unit.seq]
                 self._requeue(entry, event)
             case TaskCancelRequested():
+                entry.done_in = [*entry.done_in, unit.seq]
                 entry.cancel_reason = event.reason
             case TaskFinished():
-                entry.result = event.result
-                self._finish(entry, STATE_OF_RESULT[event.result.status], unit.ts)
+                entry.result, entry.why = event.result, None
+                self._finish(entry, STATE_OF_RESULT[event.result.status], unit)
             case TaskCancelled():
                 entry.result, entry.why = event.result, event.reason or None
-                self._finish(entry, TaskState.CANCELLED, unit.ts)
+                self._finish(entry, TaskState.CANCELLED, unit)
             case TaskLost():
                 entry.why = event.reason
-                self._finish(entry, TaskState.LOST, unit.ts)
+                self._finish(entry, TaskState.LOST, unit)
             case _:
                 assert_never(event)
 
@@ -217,6 +221,8 @@ class Ledger:
         self._leave_hand(entry)
         entry.worker, entry.handout, entry.dispatched = event.worker, event.handout, unit.ts
         entry.dispatched_seq, entry.started, entry.not_before = unit.seq, None, None
+        entry.done_in = [*entry.done_in, unit.seq]
+        entry.result, entry.why = None, None  # those of the hand-out before
         self._move(entry, TaskState.DISPATCHED)
         self._in_hand.setdefault(event.worker, {})[entry.id] = entry
 
@@ -235,24 +241,25 @@ class Ledger:
             after=list(event.after),
             retries=event.retries,
             state=state,
+            handout=event.handouts or 0,
+            asked_in=[unit.seq],
         )
         self.tasks[entry.id] = entry
         if entry.key is not None:
-            self.keys[entry.key] = entry.id
-        self.counts[state] += 1
-        self._count_queued(entry.target, 1)
+            self.keys.note(entry.key, KeyUse(task_id=entry.id, seq=entry.seq, ts=entry.queued))
+        self._finished.remove(entry.id)
+        self._count(entry, 1)
         self._index(entry)
 
     def _update(self, entry: TaskEntry, event: TaskUpdated) -> None:
-        if event.target is not None:
-            self._count_queued(entry.target, -1)
-            entry.target = event.target
-            self._count_queued(entry.target, 1)
+        self._count(entry, -1)
+        entry.target = entry.target if event.target is None else event.target
         entry.task = entry.task if event.task is None else event.task
         entry.priority = entry.priority if event.priority is None else event.priority
         entry.not_before = entry.not_before if event.not_before is None else event.not_before
         entry.after = entry.after if event.after is None else list(event.after)
         entry.retries = entry.retries if event.retries is None else event.retries
+        self._count(entry, 1)
         self._failed_dependents.pop(entry.id, None)
         self._index(entry)
 
@@ -262,43 +269,110 @@ class Ledger:
         entry.cancel_reason, entry.progress, entry.finished = None, None, None
         if event.by_hand:
             entry.failures, entry.interruptions = 0, 0
-            self._move(entry, TaskState.QUEUED)
-            return
-        match event.outcome:
-            case Outcome.INTERRUPTED:
-                entry.interruptions += 1
-            case Outcome.DONE:
-                entry.failures += 1
-            case Outcome.LATER | Outcome.CANCELLED:
-                pass
+        elif event.outcome is Outcome.INTERRUPTED:
+            entry.interruptions += 1
+        elif event.outcome is Outcome.DONE:
+            entry.failures += 1
         self._move(entry, TaskState.QUEUED)
 
     def _note_progress(self, event: WorkerProgress, ts: Ns) -> None:
         """Of what its worker runs now: a worker runs one task at a time, the oldest that it has begun."""
         for entry in self.in_hand(WorkerName(event.worker_id)).values():
             if entry.state is TaskState.RUNNING:
+                self._before_change(entry)
                 entry.progress = Progress(percent=event.percent, message=event.message, ts=ts)
                 return
 
-    def _finish(self, entry: TaskEntry, state: TaskState, ts: Ns) -> None:
+    def _finish(self, entry: TaskEntry, state: TaskState, unit: Unit) -> None:
         self._leave_hand(entry)
         self._failed_dependents.pop(entry.id, None)
-        entry.finished = ts
+        entry.finished, entry.done_in = unit.ts, [*entry.done_in, unit.seq]
         self._move(entry, state)
         for task_id in self._waiters.pop(entry.id, ()):
-            self._index(self.tasks[task_id])
+            if (waiter := self.tasks.get(task_id)) is not None:
+                self._index(waiter)
 
     def _leave_hand(self, entry: TaskEntry) -> None:
         if entry.worker is not None:
             self._in_hand.get(entry.worker, {}).pop(entry.id, None)
 
     def _move(self, entry: TaskEntry, state: TaskState) -> None:
-        was_waiting, waits = is_waiting(entry.state), is_waiting(state)
-        self.counts[entry.state] -= 1
-        self.counts[state] += 1
+        self._count(entry, -1)
         entry.state = state
-        self._count_queued(entry.target, waits - was_waiting)
+        self._count(entry, 1)
         self._index(entry)
+
+    def _count(self, entry: TaskEntry, change: int) -> None:
+        """Counts a task in as what it is (-1: out, before it is changed)."""
+        self.counts[entry.state] += change
+        if not entry.state.is_final:
+            self._finished.wait_for(entry.after, change)
+        elif change > 0:
+            self._finished.add(entry.id, entry.chars)
+        else:
+            self._finished.remove(entry.id)
+        if is_waiting(entry.state):
+            self.waiting_chars += change * chars_of(entry.task)
+            self._queued_for[entry.target] = self._queued_for.get(entry.target, 0) + change
+
+    # --- the bound, and the image ---
+
+    def pass_on(self) -> None:
+        """Lets finished tasks go that are too many. Call it after each unit, when everybody has folded it."""
+        for task_id in self._finished.let_go():
+            entry = self.tasks.pop(task_id)
+            self.passed[task_id] = Passed(id=task_id, units=entry.units)
+
+    def image(self) -> LedgerImage:
+        """What it is now; cheap, whatever there is. From here to `end_image` it is kept as it is (copy on write)."""
+        self._copies = {}
+        return LedgerImage(
+            tasks=list(self.tasks.values()),
+            counts=dict(self.counts),
+            in_hand={worker: list(tasks) for worker, tasks in self._in_hand.items() if tasks},
+            finished=list(self._finished.chars),
+            keys=dict(self.keys.uses),
+            passed=list(self.passed.values()),
+        )
+
+    def as_imaged(self, entry: TaskEntry) -> TaskEntry:
+        """A task of the image that is under way, as it was when that was taken."""
+        return entry if self._copies is None else self._copies.get(entry.seq, entry)
+
+    def end_image(self) -> None:
+        self._copies = None
+
+    def _before_change(self, entry: TaskEntry) -> None:
+        if self._copies is not None and entry.seq not in self._copies:
+            self._copies[entry.seq] = evolve(entry)
+
+    def forget_passed(self, passed: list[Passed]) -> None:
+        """They are on disk now."""
+        for each in passed:
+            if self.passed.get(each.id) is each:
+                del self.passed[each.id]
+
+    @classmethod
+    def bounded(cls, bounds: Bounds) -> "Ledger":
+        return cls(keys=SentKeys(bounds), finished=Finished(bounds))
+
+    @classmethod
+    def restored(cls, image: LedgerImage, bounds: Bounds) -> "Ledger":
+        """A ledger that goes on as the one imaged would have."""
+        ledger = cls.bounded(bounds)
+        ledger.tasks = {entry.id: entry for entry in image.tasks}
+        ledger.keys.uses = dict(image.keys)
+        for entry in image.tasks:
+            ledger._count(entry, 1)
+        for task_id in image.finished:
+            ledger._finished.add(task_id, ledger.tasks[task_id].chars)
+        for worker, ids in image.in_hand.items():
+            ledger._in_hand[worker] = {task_id: ledger.tasks[task_id] for task_id in ids}
+        for entry in image.tasks:
+            ledger._index(entry)
+        ledger.counts = dict.fromkeys(TaskState, 0) | image.counts
+        ledger.passed = {each.id: each for each in image.passed}
+        return ledger
 
     # --- indexes: an entry that no longer fits is dropped when it comes up ---
 
@@ -306,11 +380,13 @@ class Ledger:
         """Puts a queued task where the next decision finds it."""
         if entry.state is not TaskState.QUEUED:
             return
-        for task_id in self.waits_for(entry):
+        waits_for = self.waits_for(entry)
+        for task_id in waits_for:
             if self._is_over(task_id):
                 self._failed_dependents[entry.id] = task_id
             else:
                 self._waiters.setdefault(task_id, {})[entry.id] = None
+        if waits_for:
             return
         if entry.not_before is not None:
             heapq.heappush(self._timed, (entry.not_before, entry.seq, entry.id))
@@ -321,12 +397,21 @@ class Ledger:
         heap = self._ready[target]
         while heap:
             urgency, _, task_id = heap[0]
-            entry = self.tasks[task_id]
+            entry = self.tasks.get(task_id)
+            if entry is None:
+                heapq.heappop(heap)
+                continue
             if entry.target == target and -entry.priority == urgency and self._is_ready(entry):
                 return entry
             heapq.heappop(heap)
+            self._keep_waiting(entry)
         del self._ready[target]
         return None
+
+    def _keep_waiting(self, entry: TaskEntry | None) -> None:
+        """An entry dropped because a task that had succeeded was asked for again waits for that one anew."""
+        if entry is not None and self.waits_for(entry):
+            self._index(entry)
 
     def _is_ready(self, entry: TaskEntry) -> bool:
         return entry.state is TaskState.QUEUED and entry.not_before is None and not self.waits_for(entry)
@@ -337,8 +422,10 @@ class Ledger:
     def _release_timed(self, now: Ns) -> None:
         while (due := self.next_due()) is not None and due <= now:
             _, _, task_id = heapq.heappop(self._timed)
-            self.tasks[task_id].not_before = None
-            self._index(self.tasks[task_id])
+            entry = self.tasks[task_id]
+            self._before_change(entry)
+            entry.not_before = None
+            self._index(entry)
 
     def _is_over(self, task_id: TaskId) -> bool:
         entry = self.tasks.get(task_id)
@@ -347,10 +434,6 @@ class Ledger:
     def _succeeded(self, task_id: TaskId) -> bool:
         entry = self.tasks.get(task_id)
         return entry is not None and entry.state is TaskState.SUCCESS
-
-    def _count_queued(self, target: Target, change: int) -> None:
-        if change:
-            self._queued_for[target] = self._queued_for.get(target, 0) + change
 
 
 def is_waiting(state: TaskState) -> bool:

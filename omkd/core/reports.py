@@ -3,14 +3,18 @@
 Nobody speaks for another: a result counts only for the hand-out that this worker has in hand.
 """
 
+from collections.abc import Iterator
 from typing import Final, assert_never
 
 from attrs import frozen
 
 from omkd.protocol.events import (
+    DecisionExpired,
+    DecisionRequested,
     Event,
     LineFault,
     PersonNeeded,
+    PreflightRequest,
     TaskCancelled,
     TaskFinished,
     TaskHeld,
@@ -20,11 +24,12 @@ from omkd.protocol.events import (
     WorkerFileEvent,
     WorkerStarted,
 )
-from omkd.protocol.handout import task_of_handout
+from omkd.protocol.handout import handout_id, task_of_handout
 from omkd.protocol.limits import HEADLINE_CHARS
 from omkd.protocol.records import OnInterrupt, OutboxLine, Outcome, ResultStatus
 from omkd.protocol.scalars import U32, Ns, WorkerName
 
+from .decisions import expired_event, preflight_question
 from .ledger import Ledger, TaskEntry
 from .roster import WorkerEntry
 from .state import State
@@ -63,7 +68,13 @@ def judge_result(state: State, worker: WorkerEntry, line: OutboxLine, now: Ns) -
         files_touched=U32(len(line.artifacts)),
         ok=line.status is ResultStatus.SUCCESS,
     )
-    return (*begun, *ending_of(entry, worker, line, now), completed)
+    return (*begun, *ending_of(entry, worker, line, now), completed, *withdrawn_questions(state, entry))
+
+
+def withdrawn_questions(state: State, entry: TaskEntry) -> Iterator[Event]:
+    """What the run asked and nobody answered: it no longer waits."""
+    for question in state.decisions.of_handout(entry.id, entry.handout):
+        yield expired_event(question, "its run ended", withdrawn=True)
 
 
 def ending_of(entry: TaskEntry, worker: WorkerEntry, line: OutboxLine, now: Ns) -> tuple[Event, ...]:
@@ -127,7 +138,7 @@ def cancelled(entry: TaskEntry, worker: WorkerEntry, line: OutboxLine) -> TaskCa
     return TaskCancelled(task_id=entry.id, worker=worker.name, reason=reason, result=line.result())
 
 
-def judge_event(state: State, worker: WorkerEntry, event: WorkerFileEvent) -> Verdict:
+def judge_event(state: State, worker: WorkerEntry, event: WorkerFileEvent, now: Ns) -> Verdict:
     """The events of a line of `worker`'s `events.jsonl`."""
     if isinstance(event, TaskStarted):
         entry = entry_in_hand(state.ledger, worker.name, event.task_id)
@@ -141,7 +152,38 @@ def judge_event(state: State, worker: WorkerEntry, event: WorkerFileEvent) -> Ve
                 in_hand=True,
             )
         return started_events(entry, worker)
-    return spoken_by(worker.name, event)
+    if isinstance(event, DecisionRequested | DecisionExpired):
+        return judge_decision(state, worker, event)
+    spoken = spoken_by(worker.name, event)
+    if isinstance(event, PreflightRequest) and not isinstance(spoken, Rejected):
+        return with_question(state, event, worker.name, now)
+    return spoken
+
+
+def judge_decision(state: State, worker: WorkerEntry, event: DecisionRequested | DecisionExpired) -> Verdict:
+    """A question of a run in hand, once; and that it is over, while it waits."""
+    if isinstance(event, DecisionExpired):
+        question = state.decisions.get(event.decision_id)
+        if question is None or question.asked.worker != worker.name:
+            return Rejected(fault=LineFault.NOT_YOURS, detail=f"no question {event.decision_id} of {worker.name}")
+        if question.ended is not None:
+            return Rejected(fault=LineFault.LATE, detail=f"question {event.decision_id} is decided already")
+        return (expired_event(question, event.reason, withdrawn=event.withdrawn),)
+    if event.worker != worker.name or event.task_id is None:
+        return Rejected(fault=LineFault.NOT_YOURS, detail=f"a question of {event.worker}, not of {worker.name}")
+    entry = entry_in_hand(state.ledger, worker.name, handout_id(event.task_id, event.handout))
+    if isinstance(entry, Rejected):
+        return entry
+    if state.decisions.get(event.decision_id) is not None:
+        return Rejected(fault=LineFault.DUPLICATE, detail=f"question {event.decision_id} was asked already")
+    return (event,)
+
+
+def with_question(state: State, event: PreflightRequest, worker: WorkerName | None, now: Ns) -> tuple[Event, ...]:
+    """A router's request is a question too, unless one with its ticket waits."""
+    if event.ticket_id in state.decisions.open:
+        return (event,)
+    return (event, preflight_question(event, worker, now))
 
 
 def spoken_by(worker: WorkerName, event: WorkerFileEvent) -> Verdict:

@@ -28,14 +28,15 @@ WorkerChange: TypeAlias = WorkerUpdated | WorkerStalled | WorkerRecovered | Work
 class Sighting:
     """What was last seen of a worker; not in the log, seen anew after a restart of the daemon.
 
-    `host_pid`: the process that holds its lock. `gave_up`: its restarts are used up.
-    `last_sign`: wall clock, shown only.
+    `host_pid`: the process that holds its lock. `gave_up`: its restarts are used up. `outdated`: its host is of another
+    version, and is replaced as soon as nothing is in hand. `last_sign`: wall clock, shown only.
     """
 
     host_pid: int | None = None
     heartbeat: str | None = None
     last_sign: Ns | None = None
     gave_up: bool = False
+    outdated: bool = False
 
 
 @define(kw_only=True)
@@ -59,18 +60,17 @@ class WorkerEntry:
         """`busy`: it has something in hand."""
         if self.paused:
             return WorkerState.PAUSED
+        if self.seen.gave_up and (self.runner is None or self.seen.host_pid is None):
+            return WorkerState.DEAD
         if self.stalled:
             return WorkerState.STALLED
         at_work = WorkerState.BUSY if busy else WorkerState.READY
         if self.runner is not None:
-            if self.seen.host_pid is None:
-                return WorkerState.DEAD if self.seen.gave_up else WorkerState.STARTING
-            return at_work if self.seen.heartbeat is not None else WorkerState.STARTING
+            is_up = self.seen.host_pid is not None and self.seen.heartbeat is not None
+            return at_work if is_up else WorkerState.STARTING
         match self.seen.heartbeat:
             case None:
                 return WorkerState.UNKNOWN
-            case _ if self.seen.gave_up:
-                return WorkerState.DEAD
             case "stopped":
                 return WorkerState.STOPPED
             case _:
@@ -83,6 +83,15 @@ class Roster:
 
     workers: dict[WorkerName, WorkerEntry] = Factory(dict)
     _gens: dict[WorkerName, int] = Factory(dict)
+
+    @property
+    def gens(self) -> dict[WorkerName, int]:
+        """The newest generation of each name there ever was."""
+        return dict(self._gens)
+
+    @classmethod
+    def restored(cls, workers: list[WorkerEntry], gens: dict[WorkerName, int]) -> "Roster":
+        return cls({entry.name: entry for entry in workers}, dict(gens))
 
     def fold(self, unit: Unit) -> None:
         for event in unit.events:

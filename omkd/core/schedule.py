@@ -67,4 +67,7 @@ def candidates(state: State, target: Target) -> list[WorkerEntry]:
 
 
 def has_room(state: State, entry: WorkerEntry) -> bool:
+    """A worker whose host is to be replaced gets nothing: work that always waits would put it off for ever."""
+    if entry.seen.outdated:
+        return False
     return entry.window == 0 or len(state.ledger.in_hand(entry.name)) < entry.window

@@ -8,6 +8,8 @@ from omkd.protocol.escalation import needs_person
 from omkd.protocol.events import (
     DaemonStarted,
     DaemonStopped,
+    DecisionAnswered,
+    DecisionExpired,
     EscalationAcked,
     LineRejected,
     TaskCancelled,
@@ -19,6 +21,7 @@ from omkd.protocol.events import (
 from omkd.protocol.methods import WorkerState
 from omkd.protocol.scalars import Seq, TaskId, WorkerName
 
+from .decisions import Decisions
 from .ledger import Ledger
 from .roster import Roster, WorkerEntry
 
@@ -35,6 +38,7 @@ class State:
 
     ledger: Ledger = Factory(Ledger)
     roster: Roster = Factory(Roster)
+    decisions: Decisions = Factory(Decisions)
     ended_cleanly: bool = True
     rejected_lines: int = 0
     unacked: dict[Seq, None] = Factory(dict)
@@ -43,6 +47,7 @@ class State:
         """Takes in the next unit; each once, in the log's order."""
         self.roster.fold(unit)
         self.ledger.fold(unit)
+        self.decisions.fold(unit)
         if any(needs_person(event) for event in unit.events):
             self._note_unacked(unit.seq)
         for event in unit.events:
@@ -51,6 +56,8 @@ class State:
                     self.ended_cleanly, self.rejected_lines = False, 0
                 case DaemonStopped():
                     self.ended_cleanly = True
+                case DecisionAnswered() | DecisionExpired():
+                    self._note_decided(event.decision_id)
                 case EscalationAcked():
                     for seq in event.seqs:
                         self.unacked.pop(seq, None)
@@ -60,11 +67,18 @@ class State:
                     self._note_idle(event.task_id, unit.seq)
                 case _:
                     pass
+        self.ledger.pass_on()
 
     def _note_unacked(self, seq: Seq) -> None:
         self.unacked[seq] = None
         if len(self.unacked) > MAX_UNACKED:
             del self.unacked[next(iter(self.unacked))]
+
+    def _note_decided(self, decision_id: str) -> None:
+        """A question that is decided needs nobody any more; that it expired is a line of its own."""
+        question = self.decisions.decided.get(decision_id)
+        if question is not None:
+            self.unacked.pop(question.seq, None)
 
     def _note_idle(self, task_id: TaskId, seq: Seq) -> None:
         task = self.ledger.tasks.get(task_id)

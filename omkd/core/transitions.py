@@ -4,7 +4,7 @@ The fold itself does not ask: what is in the log happened. A unit that breaks a 
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from omkd.protocol.events import (
@@ -37,9 +37,6 @@ from omkd.protocol.methods import FINAL_STATES, TaskState
 from .ledger import TaskEntry
 from .state import State
 
-WAITING: Final = frozenset({TaskState.QUEUED, TaskState.HELD})
-IN_HAND: Final = frozenset({TaskState.DISPATCHED, TaskState.RUNNING})
-
 TaskEvent = (
     TaskUpdated
     | TaskHeld
@@ -53,19 +50,50 @@ TaskEvent = (
     | TaskLost
 )
 
-LEGAL_IN: Final[dict[type[TaskEvent], frozenset[TaskState]]] = {
-    TaskUpdated: WAITING,
-    TaskHeld: frozenset({TaskState.QUEUED}),
-    TaskReleased: frozenset({TaskState.HELD}),
-    TaskDispatched: frozenset({TaskState.QUEUED}),
-    TaskStarted: frozenset({TaskState.DISPATCHED}),
-    TaskRequeued: IN_HAND,
-    TaskCancelRequested: IN_HAND,
-    TaskFinished: WAITING | {TaskState.RUNNING},
-    TaskCancelled: WAITING | IN_HAND,
-    TaskLost: IN_HAND,
+Transitions = Mapping[type[TaskEvent], frozenset[TaskState]]
+
+ENDED_BY_A_RESULT: Final = frozenset({TaskState.SUCCESS, TaskState.PARTIAL, TaskState.FAILED})
+
+WHILE_WAITING: Final[Transitions] = {
+    TaskFinished: frozenset({TaskState.FAILED}),
+    TaskCancelled: frozenset({TaskState.CANCELLED}),
 }
-"""The states in which each may come. TaskFinished of a waiting task: one that it waits for did not succeed."""
+"""TaskFinished of a waiting task: one that it waits for did not succeed."""
+
+WHILE_IN_HAND: Final[Transitions] = {
+    TaskRequeued: frozenset({TaskState.QUEUED}),
+    TaskCancelled: frozenset({TaskState.CANCELLED}),
+    TaskLost: frozenset({TaskState.LOST}),
+}
+
+AGAIN: Final[Transitions] = {TaskRequeued: frozenset({TaskState.QUEUED})}
+"""Of a task that ended: by hand only."""
+
+TRANSITIONS: Final[Mapping[TaskState, Transitions]] = {
+    TaskState.QUEUED: {
+        TaskUpdated: frozenset({TaskState.QUEUED}),
+        TaskHeld: frozenset({TaskState.HELD}),
+        TaskDispatched: frozenset({TaskState.DISPATCHED}),
+        **WHILE_WAITING,
+    },
+    TaskState.HELD: {
+        TaskUpdated: frozenset({TaskState.HELD}),
+        TaskReleased: frozenset({TaskState.QUEUED}),
+        **WHILE_WAITING,
+    },
+    TaskState.DISPATCHED: {
+        TaskStarted: frozenset({TaskState.RUNNING}),
+        TaskCancelRequested: frozenset({TaskState.DISPATCHED}),
+        **WHILE_IN_HAND,
+    },
+    TaskState.RUNNING: {
+        TaskFinished: ENDED_BY_A_RESULT,
+        TaskCancelRequested: frozenset({TaskState.RUNNING}),
+        **WHILE_IN_HAND,
+    },
+    **dict.fromkeys(sorted(FINAL_STATES, key=lambda state: state.value), AGAIN),
+}
+"""From each state: which events may come, and the states that each may lead to. `docs/tasks.md` prints it."""
 
 
 def task_fault(state: State, event: Event) -> str | None:
@@ -78,9 +106,16 @@ def task_fault(state: State, event: Event) -> str | None:
     name = type(event).__name__
     if entry is None:
         return f"{name} of {event.task_id}, which was never queued"
-    if entry.state not in (FINAL_STATES if is_by_hand(event) else LEGAL_IN[type(event)]):
+    if type(event) not in TRANSITIONS[entry.state] or is_by_hand(event) != entry.state.is_final:
         return f"{name} of {entry.id}, which is {entry.state.value}"
     return handout_fault(state, entry, event)
+
+
+def landing_fault(before: TaskState, event: Event, after: TaskState) -> str | None:
+    """Whether a task came where `event` may lead from where it was; for an event that `task_fault` lets pass."""
+    if not isinstance(event, TaskEvent) or after in TRANSITIONS[before][type(event)]:
+        return None
+    return f"{type(event).__name__} of {event.task_id} made {before.value} {after.value}"
 
 
 def handout_fault(state: State, entry: TaskEntry, event: TaskEvent) -> str | None:

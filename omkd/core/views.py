@@ -1,7 +1,11 @@
 """Tasks and workers as the control API shows them, and in words why a task waits."""
 
+from attrs import evolve
+
 from omkd.protocol.events import Target, ToAny, ToRole, ToWorker
 from omkd.protocol.methods import Task, TaskState, Worker
+from omkd.protocol.records import Runner
+from omkd.protocol.redaction import redacted
 from omkd.protocol.scalars import I32, U32, U64
 from omkd.protocol.timestamps import format_ns
 
@@ -41,10 +45,15 @@ def worker_view(state: State, entry: WorkerEntry) -> Worker:
         in_hand=list(state.ledger.in_hand(entry.name)),
         queued=U32(state.ledger.queued_for(ToWorker(value=entry.name))),
         spec=entry.spec,
-        runner=entry.runner,
+        runner=shown_runner(entry.runner),
         last_sign=entry.seen.last_sign,
         pid=None if entry.seen.host_pid is None else U64(entry.seen.host_pid),
     )
+
+
+def shown_runner(runner: Runner | None) -> Runner | None:
+    """Without the values of secret names; runner.json and the log have them."""
+    return None if runner is None else evolve(runner, env=redacted(runner.env))
 
 
 def is_open(entry: TaskEntry) -> bool:
@@ -74,6 +83,8 @@ def why_queued(state: State, entry: TaskEntry) -> str:
     able = candidates(state, entry.target)
     if not able:
         return why_nobody(state, entry.target)
+    if all(worker.seen.outdated for worker in able):
+        return f"{', '.join(worker.name for worker in able)}: host of another version is replaced first"
     if all(not has_room(state, worker) for worker in able):
         names = ", ".join(worker.name for worker in able)
         return f"{names}: no room for more in hand"

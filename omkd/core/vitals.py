@@ -35,13 +35,14 @@ class Duty:
 
 @define
 class Vitals:
-    """When something last changed. `judge` is told what is seen now."""
+    """When something last changed; `has_changed`: something did, since the first look."""
 
     signs: Signs
     host_sign_at: float
     agent_sign_at: float
     duty_since: float
     heartbeat_at: float
+    has_changed: bool = False
 
     @classmethod
     def first(cls, signs: Signs, now: float) -> "Vitals":
@@ -53,20 +54,20 @@ class Vitals:
         if signs.output != self.signs.output:
             self.agent_sign_at = now
         if signs != self.signs:
-            self.host_sign_at = now
+            self.host_sign_at, self.has_changed = now, True
         self.signs = signs
 
     def begin_duty(self, now: float) -> None:
         """Something else is in hand than before."""
         self.duty_since = self.agent_sign_at = now
 
-    def silent_s(self, duty: Duty, now: float) -> float | None:
+    def silent_s(self, duty: Duty, now: float, stalled_after_s: float = STALLED_AFTER_S) -> float | None:
         """How long it has been silent, if that is too long; None: it is well, or within what its task may take."""
         agent_silent_s = now - self.agent_sign_at
         if duty.allowed_s is not None and duty.stall_s is not None and agent_silent_s >= duty.stall_s:
             return agent_silent_s
         silent_s = now - self.host_sign_at
-        if silent_s < STALLED_AFTER_S:
+        if silent_s < stalled_after_s:
             return None
         if duty.allowed_s is not None and now - self.duty_since <= duty.allowed_s:
             return None

@@ -1,4 +1,4 @@
-"""Where a session and its socket are. Standard library only: `omkctl` needs it at start."""
+"""Where a session, its socket and the configuration are. Standard library only: `omkctl` needs it at start."""
 
 import re
 from collections.abc import Mapping
@@ -34,6 +34,15 @@ def socket_candidates(env: Mapping[str, str], session: str, session_dir: Path) -
     if runtime.startswith("/"):
         return [Path(runtime) / "omk" / f"{session}.sock", inside]
     return [inside]
+
+
+def config_path(env: Mapping[str, str]) -> Path:
+    """`$OMKD_CONFIG`, else `$XDG_CONFIG_HOME/omk/omkd.toml`, `~/.config` where that is unset or relative."""
+    if named := env.get("OMKD_CONFIG"):
+        return Path(named)
+    base = env.get("XDG_CONFIG_HOME", "")
+    root = Path(base) if base.startswith("/") else Path(env.get("HOME") or "~").expanduser() / ".config"
+    return root / "omk" / "omkd.toml"
 
 
 def checked_socket_path(path: Path) -> Path:

@@ -13,6 +13,7 @@ from .json_text import CodecError, FaultKind, encode, parse, to_utf8, write_pret
 from .records import (
     ControlLine,
     Heartbeat,
+    InboxLine,
     LockHolder,
     OutboxLine,
     Runner,
@@ -89,6 +90,7 @@ def _build_hooks() -> None:
         EscalationLogEntry,
         Event,
         Heartbeat,
+        InboxLine,
         LockHolder,
         OutboxLine,
         Runner,

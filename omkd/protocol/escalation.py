@@ -12,11 +12,15 @@ from .events import (
     AutonomousProceed,
     ChildGoalCreated,
     ChildGoalEvent,
+    ChoiceKind,
     ClassifierDecided,
     CostDelta,
     CostSoftCapWarning,
     DaemonStarted,
     DaemonStopped,
+    DecisionAnswered,
+    DecisionExpired,
+    DecisionRequested,
     DisclosureLine,
     EscalationAcked,
     Event,
@@ -158,6 +162,16 @@ def entry_from_event(event: Event, ts_ns: int) -> EscalationLogEntry | None:
             | WorkerRecovered()
         ):
             return None
+        case DecisionRequested(summary=summary):
+            return _entry(ts_ns, EscalationKind.ROUTER_ESCALATION, f"decide: {summary}")
+        case DecisionAnswered(kind=ChoiceKind.REJECT_ONCE | ChoiceKind.REJECT_ALWAYS):
+            note = f": {event.note}" if event.note else ""
+            return _entry(ts_ns, EscalationKind.REFUSED, f"denied: {event.summary or event.decision_id}{note}")
+        case DecisionExpired(withdrawn=False):
+            what = event.summary or event.decision_id
+            return _entry(ts_ns, EscalationKind.REFUSED, f"expired: {what}: {event.reason}")
+        case DecisionAnswered() | DecisionExpired():
+            return None
         case _:
             assert_never(event)
 
@@ -167,6 +181,8 @@ def needs_person(event: Event) -> bool:
     worker that completed and is not ok (which its line says in words only, so the event is asked)."""
     if isinstance(event, WorkerCompleted):
         return not event.ok
+    if isinstance(event, DecisionAnswered):
+        return False
     entry = entry_from_event(event, 0)
     if entry is None:
         return False

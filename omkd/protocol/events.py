@@ -324,6 +324,7 @@ class LogDamaged:
 class TaskQueued:
     """A task was accepted."""
 
+    OMIT_NONE: ClassVar[frozenset[str]] = frozenset({"handouts"})
     task_id: TaskId = field(metadata=says("`t<seq>`, or the sender's own"))
     target: Target = field(metadata=says("who may do it"))
     task: WorkerTask = field(metadata=says("what is to be done; its `id` is the task's"))
@@ -333,6 +334,10 @@ class TaskQueued:
     after: list[TaskId] = field(factory=list, metadata=says("handed out once all of these succeeded"))
     hold: bool = field(default=False, metadata=says("waits for TaskReleased"))
     retries: U32 | None = field(default=None, metadata=says("runs again after a failure; null: the worker's"))
+    handouts: U32 | None = field(
+        default=None,
+        metadata=says("how many it has had: it ended long ago and was asked for again; left out for a new task"),
+    )
 
 
 @frozen(kw_only=True)
@@ -547,6 +552,64 @@ class EscalationAcked:
     note: str = field(default="", metadata=says("in words"))
 
 
+class ChoiceKind(Enum):
+    """What a choice means, whatever its words are (ACP's PermissionOptionKind, and the seeds' preflight answers)."""
+
+    ALLOW_ONCE = "allow_once"
+    ALLOW_ALWAYS = "allow_always"
+    REJECT_ONCE = "reject_once"
+    REJECT_ALWAYS = "reject_always"
+    OTHER = "other"
+
+
+@frozen(kw_only=True)
+class Choice:
+    """`{"id":"approve","label":"Allow once","kind":"allow_once"}`"""
+
+    id: str = field(metadata=says("what `decision.answer` names"))
+    label: str = field(metadata=says("in words"))
+    kind: ChoiceKind = field(metadata=says("what it means"))
+
+
+@frozen(kw_only=True)
+class DecisionRequested:
+    """A question that waits for a person's answer."""
+
+    decision_id: str = field(metadata=says("`<hand-out>-<n>`, the ticket of a PreflightRequest, or `d<seq>`"))
+    summary: str = field(metadata=says("who wants what, in one line"))
+    choices: list[Choice] = field(metadata=says("the answers there are"))
+    expires: Ns = field(metadata=says("without an answer by then it counts as refused, and says so"))
+    detail: str = field(default="", metadata=says("all of what is asked: the command, the files"))
+    worker: WorkerName | None = field(default=None, metadata=says("whose agent asks"))
+    task_id: TaskId | None = field(default=None, metadata=says("in which task"))
+    handout: U32 = field(default=U32(0), metadata=says("in which hand-out of it"))
+
+
+@frozen(kw_only=True)
+class DecisionAnswered:
+    """A person decided; the first answer counts."""
+
+    decision_id: str = field(metadata=says("the question"))
+    choice: str = field(metadata=says("the choice's id"))
+    kind: ChoiceKind = field(metadata=says("what it means"))
+    note: str = field(default="", metadata=says("reaches the agent"))
+    summary: str = field(default="", metadata=says("the question's"))
+    worker: WorkerName | None = field(default=None, metadata=says("the question's"))
+    task_id: TaskId | None = field(default=None, metadata=says("the question's"))
+
+
+@frozen(kw_only=True)
+class DecisionExpired:
+    """Nobody decided: time ran out, or what asked is gone. That is not a refusal by anybody."""
+
+    decision_id: str = field(metadata=says("the question"))
+    reason: str = field(metadata=says("in words"))
+    summary: str = field(default="", metadata=says("the question's"))
+    worker: WorkerName | None = field(default=None, metadata=says("the question's"))
+    task_id: TaskId | None = field(default=None, metadata=says("the question's"))
+    withdrawn: bool = field(default=False, metadata=says("what asked ended: nobody needs to look"))
+
+
 OwnEvent: TypeAlias = (
     DaemonStarted
     | DaemonStopped
@@ -573,6 +636,9 @@ OwnEvent: TypeAlias = (
     | LineRejected
     | PersonNeeded
     | EscalationAcked
+    | DecisionRequested
+    | DecisionAnswered
+    | DecisionExpired
 )
 
 Event: TypeAlias = BusEvent | OwnEvent
@@ -580,7 +646,7 @@ Event: TypeAlias = BusEvent | OwnEvent
 PublishedEvent: TypeAlias = BusEvent | PersonNeeded
 """What others than omkd may put into the log (design: nobody speaks for another)."""
 
-WorkerFileEvent: TypeAlias = BusEvent | PersonNeeded | TaskStarted
+WorkerFileEvent: TypeAlias = BusEvent | PersonNeeded | TaskStarted | DecisionRequested | DecisionExpired
 """What may stand in a worker's `events.jsonl`."""
 
 # --- a unit of the log -------------------------------------------------------------------------------------------

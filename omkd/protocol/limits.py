@@ -49,5 +49,22 @@ ROLE_CHARS = 64
 HEADLINE_CHARS = 200
 """Of a task's first line, where it is shown: WorkerStarted.task."""
 
+RUN_OUTPUT_BYTES = 16 * 1024 * 1024
+"""Of stdout and of stderr of a run: of a longer one the first quarter and the last three quarters of this are kept.
+A talkative agent writes about 1 MiB an hour; a command caught in a loop writes this in a second."""
+
+MIN_RUN_OUTPUT_BYTES = 64 * 1024
+"""The smallest such limit a worker may have: sixteen times a summary."""
+
+RUNS_KEPT = 1000
+"""Directories of finished runs a worker keeps, the newest: months of a busy agent, and 1000 entries are listed in a
+millisecond. The record of what was done is the event log, which keeps everything."""
+
+HOST_LOG_BYTES = 1024 * 1024
+"""From here on `host.log` becomes `host.log.1`: two lines a run, so thousands of runs."""
+
+HOST_LOG_LINES = 1000
+"""In one reply of `worker.log`."""
+
 SUMMARY_BYTES = 4096
 """Of a run's stdout that become the summary (the end of it)."""

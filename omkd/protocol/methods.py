@@ -11,7 +11,7 @@ from attrs import Factory, field, frozen
 
 from .errors import ErrorKind
 from .escalation import EscalationKind, EscalationLogEntry
-from .events import By, PublishedEvent, Target, Unit
+from .events import By, Choice, PublishedEvent, Target, Unit
 from .limits import PAGE_DEFAULT
 from .records import (
     DEFAULT_APPROVAL_TIMEOUT_SECS,
@@ -151,6 +151,19 @@ class InvalidSpec:
 
 
 @frozen(kw_only=True)
+class NoticeStatus:
+    """A `[[notify]]` of the configuration, since the daemon started."""
+
+    name: str
+    sent: U64
+    failed: U64 = field(metadata=says("given up after all attempts; the escalation log has what they said"))
+    suppressed: U64 = field(metadata=says("repeats that were counted and not sent"))
+    last_sent: Ns | None
+    last_error: str | None = field(metadata=says("of the newest attempt; null: it did its work"))
+    seq: Seq = field(metadata=says("units up to this one are dealt with"))
+
+
+@frozen(kw_only=True)
 class StatusResult:
     omkd: str
     session: str
@@ -166,7 +179,43 @@ class StatusResult:
     draining: list[TaskId] | None = field(metadata=says("what a shutdown waits for; null: no shutdown was asked for"))
     rejected_lines: U32 = field(metadata=says("since the daemon started"))
     retried_writes: list[RetriedWrite]
+    notices: list[NoticeStatus]
     connections: U32
+
+
+@frozen(kw_only=True)
+class ConfigOption:
+    """An option of `omkd.toml`, as it is in force."""
+
+    name: str
+    value: Json
+    default: Json
+    unit: str = field(metadata=says("empty: none"))
+    source: str = field(metadata=says("`default`, `FILE:LINE`, `--option`, or a variable of the environment"))
+    restart: bool = field(metadata=says("a change is in force after a restart only"))
+    says: str
+
+
+@frozen(kw_only=True)
+class ConfigResult:
+    path: str
+    exists: bool
+    options: list[ConfigOption]
+
+
+@frozen(kw_only=True)
+class ChangedOption:
+    name: str
+    before: Json
+    after: Json
+    restart: bool = field(metadata=says("not in force before a restart"))
+
+
+@frozen(kw_only=True)
+class ReloadResult:
+    path: str
+    changed: list[ChangedOption] = field(metadata=says("compared with what was read before"))
+    needs_restart: list[str] = field(metadata=says("the options whose value in the file is not in force"))
 
 
 class FindingKind(Enum):
@@ -210,6 +259,18 @@ class WorkerNameParams:
 
 
 @frozen(kw_only=True)
+class WorkerLogParams:
+    name: WorkerName
+    lines: U32 = field(default=U32(20), metadata=says("the last so many; at most 1000"))
+
+
+@frozen(kw_only=True)
+class WorkerLogResult:
+    path: str
+    lines: list[str] = field(metadata=says("oldest first; empty when it has no host.log"))
+
+
+@frozen(kw_only=True)
 class WorkerListResult:
     workers: list[Worker]
 
@@ -237,6 +298,7 @@ class WorkerUpdateParams:
     on_interrupt: OnInterrupt | None = None
     retries: U32 | None = None
     stall_secs: U64 | None = None
+    output_bytes: U64 | None = None
     approval_policy: ApprovalPolicy | None = None
     approval_timeout_secs: U64 | None = None
     external_tools: list[Json] | None = None
@@ -524,6 +586,63 @@ class GapNotification:
     last: Seq
 
 
+class DecisionState(Enum):
+    OPEN = "open"
+    ANSWERED = "answered"
+    EXPIRED = "expired"
+
+
+@frozen(kw_only=True)
+class Decision:
+    """A question that waits for a person, or did. `choice` and `ended_by` once it is answered."""
+
+    id: str
+    state: DecisionState
+    summary: str
+    detail: str
+    choices: list[Choice]
+    worker: WorkerName | None
+    task_id: TaskId | None
+    seq: Seq
+    asked: Ns
+    expires: Ns
+    asked_by: By
+    choice: str | None
+    note: str
+    ended: Ns | None
+    ended_by: By | None
+
+
+@frozen(kw_only=True)
+class DecisionListParams:
+    all: bool = field(default=False, metadata=says("the newest thousand that were decided, too"))
+
+
+@frozen(kw_only=True)
+class DecisionListResult:
+    decisions: list[Decision] = field(metadata=says("oldest first"))
+
+
+@frozen(kw_only=True)
+class DecisionAnswerParams:
+    id: str
+    choice: str = field(metadata=says("a choice's id, or its kind where only one has it"))
+    note: str = field(default="", metadata=says("reaches the agent"))
+
+
+@frozen(kw_only=True)
+class DecisionAskParams:
+    summary: str = field(metadata=says("what is to be decided, in one line"))
+    detail: str = ""
+    choices: list[Choice] = field(factory=list, metadata=says("empty: allow or deny"))
+    timeout_secs: U32 = field(default=U32(DEFAULT_APPROVAL_TIMEOUT_SECS), metadata=says("then it expires"))
+
+
+@frozen(kw_only=True)
+class DecisionWaitParams:
+    id: str
+
+
 @frozen(kw_only=True)
 class SubscriptionParams:
     subscription: U64
@@ -553,6 +672,13 @@ METHODS: Final[dict[str, Method]] = {
     "omkd.shutdown": Method(
         params=ShutdownParams, result=ShutdownResult, says="ends the daemon; hosts and agents at work go on"
     ),
+    "omkd.reload": Method(
+        params=NoParams,
+        result=ReloadResult,
+        says="reads omkd.toml again: all of it, or nothing when there is a fault in it",
+        errors=(E.REFUSED,),
+    ),
+    "omkd.config": Method(params=NoParams, result=ConfigResult, says="the configuration in force, and where from"),
     "omkd.verify": Method(
         params=NoParams, result=VerifyResult, says="proves the session consistent, or says what is not"
     ),
@@ -562,6 +688,12 @@ METHODS: Final[dict[str, Method]] = {
     ),
     "worker.list": Method(params=NoParams, result=WorkerListResult, says="all workers"),
     "worker.get": Method(params=WorkerNameParams, result=Worker, says="one worker", errors=(E.NOT_FOUND,)),
+    "worker.log": Method(
+        params=WorkerLogParams,
+        result=WorkerLogResult,
+        says="the end of a worker's host.log: what its host says of itself",
+        errors=(E.NOT_FOUND,),
+    ),
     "worker.update": Method(
         params=WorkerUpdateParams,
         result=Worker,
@@ -676,6 +808,21 @@ METHODS: Final[dict[str, Method]] = {
         result=SeqResult,
         says="marks what needed a person as seen",
         errors=(E.NOT_FOUND, E.REFUSED, E.WRITE_FAILED),
+    ),
+    "decision.list": Method(
+        params=DecisionListParams, result=DecisionListResult, says="questions that wait for a person"
+    ),
+    "decision.answer": Method(
+        params=DecisionAnswerParams,
+        result=Decision,
+        says="decides one; the first answer counts",
+        errors=(E.NOT_FOUND, E.REFUSED, E.CONFLICT, E.WRITE_FAILED),
+    ),
+    "decision.ask": Method(
+        params=DecisionAskParams, result=Decision, says="asks a person", errors=(E.REFUSED, E.WRITE_FAILED)
+    ),
+    "decision.wait": Method(
+        params=DecisionWaitParams, result=Decision, says="the question once it is decided", errors=(E.NOT_FOUND,)
     ),
     "subscription.cancel": Method(
         params=SubscriptionParams, result=Empty, says="ends a subscription", errors=(E.NOT_FOUND,)

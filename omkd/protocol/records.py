@@ -88,6 +88,19 @@ class WorkerTask:
     )
 
 
+@frozen(kw_only=True)
+class InboxLine(WorkerTask):
+    """A line of an own worker's `inbox.jsonl`: the seeds' five keys, then who sent the task; not for a foreign worker.
+
+    `{"id":"t1","task":"fix it","acceptance_criteria":[],"by":"worker:lead"}`
+    """
+
+    OMIT_NONE: ClassVar[frozenset[str]] = frozenset({"context", "budget_secs", "by"})
+    by: str | None = field(
+        default=None, metadata=says("`client`, `worker:NAME`, `omkd` or `unknown`; the agent's OMK_TASK_BY")
+    )
+
+
 class ResultStatus(Enum):
     SUCCESS = "success"
     PARTIAL = "partial"
@@ -182,6 +195,10 @@ class Runner:
         default=None,
         metadata=says("its agent is stalled when a run says nothing for so long; null: only the host counts"),
     )
+    output_bytes: U64 | None = field(
+        default=None,
+        metadata=says("of each output stream of a run; the middle of a longer one is left out; null: 16 MiB"),
+    )
 
 
 @frozen(kw_only=True)
@@ -201,7 +218,18 @@ class CancelHandout:
     reason: str = field(default="", metadata=says("in the words of who asked"))
 
 
-ControlLine: TypeAlias = HandoutDone | CancelHandout
+@frozen(kw_only=True)
+class AnswerLine:
+    """A line of `control.jsonl`: a question was decided. `{"answer":{"decision":"t12-1","choice":"approve",…}}`."""
+
+    TAG: ClassVar[str] = "answer"
+    decision: str = field(metadata=says("the question"))
+    choice: str | None = field(metadata=says("the choice's id; null: nobody decided in time"))
+    note: str = field(default="", metadata=says("for the agent"))
+    by: str = field(default="", metadata=says("who decided, in words"))
+
+
+ControlLine: TypeAlias = HandoutDone | CancelHandout | AnswerLine
 
 
 @frozen(kw_only=True)

@@ -10,8 +10,8 @@ from typing import Any, Final, NewType, get_args
 
 import attrs
 
-from .json_text import format_f32, format_f64, quote, write
-from .scalars import F32, HeartbeatNs, Json, Ns
+from .json_text import I64_MIN, U64_MAX, CodecError, format_f32, format_f64, quote, write
+from .scalars import F32, I32, U32, U64, HeartbeatNs, Json, Ns, Seq
 from .strict_scalars import FREE_JSON_DEPTH
 from .timestamps import format_heartbeat_ns, format_ns
 from .wire_forms import (
@@ -51,10 +51,25 @@ def writer_for(type_: Any) -> Writer:
     raise TypeError(f"{type_!r} has no wire form")
 
 
+def _whole_number_writer(lowest: int, highest: int) -> Writer:
+    """A number that could not be read again has no form."""
+
+    def write_number(value: int) -> str:
+        if lowest <= value <= highest:
+            return int.__repr__(value)
+        raise CodecError(f"expected a whole number from {lowest} to {highest}, got {value}")
+
+    return write_number
+
+
 SCALAR_WRITERS: Final[dict[Any, Writer]] = {
     str: quote,
     bool: lambda value: "true" if value else "false",
-    int: int.__repr__,
+    int: _whole_number_writer(I64_MIN, U64_MAX),
+    U32: _whole_number_writer(0, 2**32 - 1),
+    U64: _whole_number_writer(0, U64_MAX),
+    Seq: _whole_number_writer(0, U64_MAX),
+    I32: _whole_number_writer(-(2**31), 2**31 - 1),
     float: format_f64,
     F32: format_f32,
     Ns: lambda ns: f'"{format_ns(ns)}"',

@@ -15,7 +15,8 @@ from attrs import evolve, frozen
 from omkd.protocol import codec
 from omkd.protocol.escalation import entry_from_event
 from omkd.protocol.events import Unit
-from omkd.protocol.scalars import U64, Seq
+from omkd.protocol.scalars import U64, Ns, Seq
+from omkd.protocol.timestamps import format_ns
 from omkd.store.event_log import StoredUnit
 from omkd.store.files import atomic_write, open_append, sync_dir, write_all
 
@@ -23,6 +24,7 @@ from .hub import Hub
 
 logger = logging.getLogger(__name__)
 
+NS_PER_S: Final = 1_000_000_000
 UNITS_PER_TURN: Final = 500
 BYTES_PER_TURN: Final = 1024 * 1024
 SAVE_EVERY_BYTES: Final = 1024 * 1024
@@ -42,7 +44,7 @@ class EscalationsPos:
 
 
 class EscalationWriter:
-    """`position` is the last unit whose lines are in the file."""
+    """`position` is the last unit whose lines are in the file; `saved` the last that a start would not write again."""
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
@@ -50,10 +52,15 @@ class EscalationWriter:
         self._descriptor: int | None = None
         self._pos = load_pos(hub.session.escalations_pos)
         self._saved = self._pos
+        self._busy = trio.Lock()
 
     @property
     def position(self) -> Seq:
         return self._pos.seq
+
+    @property
+    def saved(self) -> Seq:
+        return self._saved.seq
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Follows the log until cancelled, then saves its position. Ready once the file is whole."""
@@ -66,11 +73,35 @@ class EscalationWriter:
         finally:
             self._end()
 
+    async def save(self) -> None:
+        """Durability: all lines that were written, and the position behind them. Raises OSError."""
+        async with self._busy:
+            await self._save_in_thread()
+
+    async def rotate(self) -> Path | None:
+        """Begins a new file; the old one's name, None when there was none. Raises OSError.
+
+        `escalations.pos` speaks of the new file before it has its name, so that each line is once in the one or the
+        other, whenever the daemon is killed: `_finish_rotation` is then what is left to do.
+        """
+        async with self._busy:
+            if not self._path.exists():
+                return None
+            await self._save_in_thread()
+            os.close(self._make_nameless())
+            return self._finish_rotation()
+
+    async def _save_in_thread(self) -> None:
+        pos, descriptor = self._pos, self._descriptor
+        await trio.to_thread.run_sync(write_pos, self._hub.session.escalations_pos, pos, descriptor)
+        self._saved = pos
+
     async def _catch_up(self) -> None:
         pause_s = RETRY_FIRST_S
         while self.position < self._hub.log.committed:
             try:
-                self._step()
+                async with self._busy:
+                    self._step()
             except OSError as error:
                 if self._hub.retried.note(self._path, str(error), self._hub.now()):
                     logger.warning("the escalation log cannot be written, tried again: %s", error)
@@ -79,7 +110,16 @@ class EscalationWriter:
                 pause_s = min(pause_s * 2, RETRY_MAX_S)
             else:
                 self._hub.retried.clear(self._path)
-                await trio.lowlevel.checkpoint()
+                await self._save_now_and_then()
+
+    async def _save_now_and_then(self) -> None:
+        if self._pos.offset - self._saved.offset < SAVE_EVERY_BYTES:
+            await trio.lowlevel.checkpoint()
+            return
+        try:
+            await self.save()
+        except OSError as error:
+            logger.warning("position in the escalation log not saved: %s", error)
 
     def _step(self) -> None:
         """Writes the lines of the next units. Raises OSError; the next step finds out what was written."""
@@ -88,8 +128,6 @@ class EscalationWriter:
         if lines:
             self._write(units, lines)
         self._pos = evolve(self._pos, seq=units[-1].seq)
-        if self._pos.offset - self._saved.offset >= SAVE_EVERY_BYTES:
-            self._save()
 
     def _write(self, units: list[StoredUnit], lines: bytes) -> None:
         descriptor = self._open_file()
@@ -119,6 +157,8 @@ class EscalationWriter:
         if self._descriptor is not None and self._is_named(self._descriptor):
             return self._descriptor
         self._close()
+        if self._is_half_rotated():
+            self._finish_rotation()
         try:
             descriptor = open_append(self._path, create=False)
         except FileNotFoundError:
@@ -135,14 +175,40 @@ class EscalationWriter:
 
     def _new_file(self) -> int:
         """An empty file under its name, `escalations.pos` speaking of it before it has the name."""
-        nameless = self._path.with_name(f".{self._path.name}.new")
-        nameless.unlink(missing_ok=True)
-        descriptor = open_append(nameless)
-        self._pos = evolve(self._pos, inode=U64(os.fstat(descriptor).st_ino), offset=U64(0))
-        self._save()
-        nameless.rename(self._path)
+        descriptor = self._make_nameless()
+        self._nameless.rename(self._path)
         sync_dir(self._path.parent)
         return descriptor
+
+    @property
+    def _nameless(self) -> Path:
+        return self._path.with_name(f".{self._path.name}.new")
+
+    def _make_nameless(self) -> int:
+        """An empty file that the position speaks of already."""
+        self._nameless.unlink(missing_ok=True)
+        descriptor = open_append(self._nameless)
+        self._close()
+        self._pos = evolve(self._pos, inode=U64(os.fstat(descriptor).st_ino), offset=U64(0))
+        self._save()
+        return descriptor
+
+    def _is_half_rotated(self) -> bool:
+        """The position speaks of the nameless file, and the old one still has the name: a rotation was cut short."""
+        try:
+            return os.lstat(self._nameless).st_ino == self._pos.inode and self._path.exists()
+        except FileNotFoundError:
+            return False
+
+    def _finish_rotation(self) -> Path:
+        """The old file gets its last name, then the new one its own."""
+        stamp = format_ns(Ns(self._hub.now() // NS_PER_S * NS_PER_S)).replace(":", "")
+        kept = free_name(self._path, f".{stamp}")
+        self._path.rename(kept)
+        self._nameless.rename(self._path)
+        sync_dir(self._path.parent)
+        logger.info("a new escalation log is begun, the old one is %s", kept)
+        return kept
 
     def _is_named(self, descriptor: int) -> bool:
         try:
@@ -151,10 +217,7 @@ class EscalationWriter:
             return False
 
     def _save(self) -> None:
-        """Durability: the lines first, then the position."""
-        if self._descriptor is not None:
-            os.fdatasync(self._descriptor)
-        atomic_write(self._hub.session.escalations_pos, codec.dumps(self._pos))
+        write_pos(self._hub.session.escalations_pos, self._pos, self._descriptor)
         self._saved = self._pos
 
     def _end(self) -> None:
@@ -168,6 +231,13 @@ class EscalationWriter:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+
+def write_pos(path: Path, pos: EscalationsPos, descriptor: int | None) -> None:
+    """Durability: the lines first, then the position. Raises OSError."""
+    if descriptor is not None:
+        os.fdatasync(descriptor)
+    atomic_write(path, codec.dumps(pos))
 
 
 def lines_of(unit: Unit) -> bytes:

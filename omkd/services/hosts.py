@@ -69,12 +69,27 @@ def spawn_host(directory: WorkerDir, environment: Mapping[str, str]) -> Host:
                 (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
                 (os.POSIX_SPAWN_DUP2, log, 1),
                 (os.POSIX_SPAWN_DUP2, log, 2),
+                *((os.POSIX_SPAWN_CLOSE, number) for number in inheritable_descriptors()),
             ],
             setsid=True,
         )
     finally:
         os.close(log)
     return Host(pid, os.pidfd_open(pid), child=True, version=__version__)
+
+
+def inheritable_descriptors() -> list[int]:
+    """Those above stderr that who started the daemon left open for it (a shell's `3>file`, make's job pipe)."""
+    there = [int(name) for name in os.listdir("/proc/self/fd") if int(name) > 2]
+    return [number for number in there if is_inheritable(number)]
+
+
+def is_inheritable(number: int) -> bool:
+    """False for one that is closed by now, as that of the listing itself."""
+    try:
+        return os.get_inheritable(number)
+    except OSError:
+        return False
 
 
 async def adopt_host(directory: WorkerDir) -> Host | None:

@@ -2,15 +2,22 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 import trio
-from attrs import Factory, define, field
+from attrs import Factory, define, field, frozen
 
 from omkd.core.state import State
 from omkd.protocol.methods import InvalidSpec, RetriedWrite
 from omkd.protocol.scalars import Ns, WorkerName
 from omkd.store.event_log import EventLog
 from omkd.store.session import SessionDir
+
+MAX_QUEUED_TASKS: Final = 100_000
+"""What waits is in memory, 1 KB each beside its text."""
+
+MAX_QUEUED_BYTES: Final = 256 * 1024 * 1024
+"""Of their texts, which are in memory too: 1,000 of the largest that may be sent."""
 
 
 class Wakeup:
@@ -44,6 +51,14 @@ class RetriedWrites:
         self.by_path.pop(path, None)
 
 
+@frozen(kw_only=True)
+class QueueLimits:
+    """How much may wait in the daemon; `max_bytes` counts the characters of the texts."""
+
+    max_tasks: int = MAX_QUEUED_TASKS
+    max_bytes: int = MAX_QUEUED_BYTES
+
+
 @define(kw_only=True)
 class Hub:
     """`work` wakes the dispatcher: units were folded, or a worker was seen in another state.
@@ -59,6 +74,7 @@ class Hub:
     retried: RetriedWrites = field(factory=RetriedWrites)
     draining: bool = False
     invalid_specs: dict[WorkerName, InvalidSpec] = field(factory=dict)
+    queue_limits: QueueLimits = field(factory=QueueLimits)
 
     def now(self) -> Ns:
         return Ns(self.clock_ns())

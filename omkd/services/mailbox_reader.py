@@ -16,7 +16,7 @@ from omkd.protocol.limits import WORKER_LINE_BYTES
 from omkd.protocol.lines import Line, LongLine
 from omkd.protocol.records import OutboxLine
 from omkd.protocol.scalars import U32, U64, Seq, WorkerName
-from omkd.store.event_log import Draft
+from omkd.store.event_log import Draft, UnitRefused
 from omkd.store.session import EVENTS, OUTBOX
 from omkd.store.tail import Position, TailReader
 
@@ -43,6 +43,7 @@ class Mailbox:
     registered: Seq
     reader: TailReader
     unsaid: LineRejected | None = None
+    unsaid_at: Position | None = None
     minute_began: float = 0.0
     said_this_minute: int = 0
 
@@ -124,10 +125,13 @@ class MailboxReader:
             verdict = judge(line.text)
         else:
             return
-        if isinstance(verdict, Rejected):
-            self._reject(mailbox, line, verdict)
-        else:
-            self._record(mailbox, verdict, line.end)
+        if not isinstance(verdict, Rejected):
+            try:
+                self._record(mailbox, verdict, mailbox.reader.position_at(line.end))
+                return
+            except UnitRefused as fault:
+                verdict = Rejected(fault=LineFault.WRONG_TYPE, detail=str(fault))
+        self._reject(mailbox, line, verdict)
 
     def _judge_result(self, worker: WorkerEntry, text: bytes) -> Verdict:
         try:
@@ -141,7 +145,7 @@ class MailboxReader:
             event = codec.loads(text, WorkerFileEvent)
         except CodecError as fault:
             return Rejected(fault=LineFault(fault.kind), detail=str(fault))
-        return judge_event(self._hub.state, worker, event)
+        return judge_event(self._hub.state, worker, event, self._hub.now())
 
     def _unreadable(self, worker: WorkerEntry, text: bytes, fault: CodecError) -> Rejected:
         """Of a result that cannot be read: says so of the task it names, if it is in hand there."""
@@ -165,25 +169,27 @@ class MailboxReader:
         )
         held_back = verdict.fault is LineFault.UNKNOWN_TASK or not mailbox.may_say(trio.current_time())
         if held_back and not verdict.in_hand:
-            mailbox.unsaid = joined(mailbox.unsaid, rejected)
+            position = mailbox.reader.position_at(line.end)
+            if mailbox.unsaid_at is not None and mailbox.unsaid_at.gen != position.gen:
+                self._say_unsaid(mailbox)
+            mailbox.unsaid, mailbox.unsaid_at = joined(mailbox.unsaid, rejected), position
             return
         mailbox.said_this_minute += 1
         logger.warning(
             "line of %s/%s at byte %d rejected: %s", mailbox.worker, mailbox.file, line.offset, verdict.detail
         )
-        self._record(mailbox, (rejected,), line.end)
+        self._record(mailbox, (rejected,), mailbox.reader.position_at(line.end))
 
     def _say_unsaid(self, mailbox: Mailbox) -> None:
-        if mailbox.unsaid is None:
+        if mailbox.unsaid is None or mailbox.unsaid_at is None:
             return
         mailbox.said_this_minute += 1
         logger.warning("%d lines of %s/%s rejected", mailbox.unsaid.count, mailbox.worker, mailbox.file)
-        self._record(mailbox, (), mailbox.unsaid.end)
+        self._record(mailbox, (), mailbox.unsaid_at)
 
-    def _record(self, mailbox: Mailbox, events: tuple[Event, ...], end: int) -> None:
+    def _record(self, mailbox: Mailbox, events: tuple[Event, ...], position: Position) -> None:
         """One unit: what the line is, with what was not said before it, and where reading goes on."""
         unsaid = () if mailbox.unsaid is None else (mailbox.unsaid,)
-        position = mailbox.reader.position_at(end)
         source = Source(
             worker=mailbox.worker,
             gen=U32(position.gen),
@@ -194,7 +200,7 @@ class MailboxReader:
             head=position.head,
         )
         self._hub.log.append(Draft(by=ByWorker(worker=mailbox.worker), events=(*unsaid, *events), src=source))
-        mailbox.unsaid = None
+        mailbox.unsaid, mailbox.unsaid_at = None, None
 
 
 def joined(first: LineRejected | None, second: LineRejected) -> LineRejected:

@@ -14,6 +14,8 @@ from omkd.core.ledger import TaskEntry
 from omkd.core.roster import WorkerEntry
 from omkd.protocol import codec
 from omkd.protocol.events import (
+    DecisionAnswered,
+    DecisionExpired,
     TaskCancelled,
     TaskCancelRequested,
     TaskDispatched,
@@ -24,11 +26,19 @@ from omkd.protocol.events import (
     WorkerUpdated,
 )
 from omkd.protocol.handout import handout_id
-from omkd.protocol.records import CancelHandout
+from omkd.protocol.records import AnswerLine, CancelHandout
 from omkd.protocol.scalars import Seq, WorkerName
 
 from .hub import Hub
-from .worker_files import append_missing, append_missing_dones, append_to, inbox_line, write_settings
+from .worker_files import (
+    append_missing,
+    append_missing_dones,
+    append_to,
+    by_text,
+    inbox_line,
+    is_told_by,
+    write_settings,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -82,10 +92,11 @@ class MailboxWriter:
         for event in unit.events:
             match event:
                 case TaskDispatched():
-                    line = inbox_line(self.hub.state.ledger.tasks[event.task_id], event.handout)
-                    self._lines.setdefault(event.worker, []).append(line)
+                    self._take_handout(event)
                 case TaskCancelRequested():
                     self._take_cancel(event)
+                case DecisionAnswered() | DecisionExpired() if unit.src is None and event.task_id is not None:
+                    self._take_decision(event, unit)
                 case TaskRequeued() | TaskLost() | TaskCancelled() if unit.src is None and event.worker is not None:
                     self._with_worker(event.worker, self._reconcile)
                 case WorkerRegistered() | WorkerUpdated():
@@ -93,11 +104,34 @@ class MailboxWriter:
                 case _:
                     pass
 
+    def _take_handout(self, event: TaskDispatched) -> None:
+        """A worker that is gone meanwhile has no inbox."""
+        entry = self.hub.state.roster.workers.get(event.worker)
+        if entry is not None:
+            task = self.hub.state.ledger.tasks[event.task_id]
+            line = inbox_line(task, event.handout, says_by=is_told_by(entry))
+            self._lines.setdefault(event.worker, []).append(line)
+
     def _take_cancel(self, event: TaskCancelRequested) -> None:
         """Known hand-outs only: one that ended meanwhile needs no cancel."""
         task = self.hub.state.ledger.tasks[event.task_id]
         if task.in_hand and task.worker is not None:
             self._with_worker(task.worker, lambda entry: self._cancel(entry, task))
+
+    def _take_decision(self, event: DecisionAnswered | DecisionExpired, unit: Unit) -> None:
+        if event.worker is None:
+            return
+        answered = isinstance(event, DecisionAnswered)
+        line = AnswerLine(
+            decision=event.decision_id,
+            choice=event.choice if isinstance(event, DecisionAnswered) else None,
+            note=event.note if isinstance(event, DecisionAnswered) else event.reason,
+            by=by_text(unit.by) if answered else "",
+        )
+        self._with_worker(event.worker, lambda entry: self._answer(entry, line))
+
+    def _answer(self, entry: WorkerEntry, line: AnswerLine) -> None:
+        append_to(self.hub.session.worker(entry.name).control, codec.dumps(line) + b"\n")
 
     def _cancel(self, entry: WorkerEntry, task: TaskEntry) -> None:
         cancel = CancelHandout(id=handout_id(task.id, task.handout), reason=task.cancel_reason or "")
@@ -117,7 +151,11 @@ class MailboxWriter:
         if not entry.foreign:
             write_settings(directory, entry)
         due = [task for task in self.hub.state.ledger.in_hand(entry.name).values() if self._is_on_disk(task)]
-        append_missing(directory, {handout_id(task.id, task.handout): inbox_line(task, task.handout) for task in due})
+        says_by = is_told_by(entry)
+        append_missing(
+            directory,
+            {handout_id(task.id, task.handout): inbox_line(task, task.handout, says_by=says_by) for task in due},
+        )
         for task in due:
             if task.cancel_reason is not None:
                 self._cancel(entry, task)

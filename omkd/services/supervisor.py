@@ -2,7 +2,7 @@
 
 import logging
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import trio
@@ -60,14 +60,25 @@ class Charge:
 
 
 class Supervisor:
-    """`run` looks after every worker with a command; `stop` ends the host of one for good."""
+    """`run` looks after every worker with a command; `stop` ends the host of one for good.
 
-    def __init__(self, hub: Hub, reader: MailboxReader, environment: Mapping[str, str]) -> None:
+    `max_restarts` is asked each time a host has ended: the configuration may change.
+    """
+
+    def __init__(
+        self,
+        hub: Hub,
+        reader: MailboxReader,
+        environment: Mapping[str, str],
+        max_restarts: Callable[[], int] = lambda: MAX_RESTARTS,
+    ) -> None:
         self._hub = hub
         self._reader = reader
         self._environment = {name: text for name, text in environment.items() if name not in HIDDEN_FROM_HOSTS}
+        self._max_restarts = max_restarts
         self._charges: dict[WorkerName, Charge] = {}
         self._look = Wakeup()
+        self._ends_hosts = False
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Runs until cancelled. Cancellation: the hosts go on."""
@@ -75,7 +86,7 @@ class Supervisor:
             task_status.started()
             nursery.start_soon(self._wake_on_facts)
             while True:
-                for entry in list(self._hub.state.roster.workers.values()):
+                for entry in [] if self._ends_hosts else list(self._hub.state.roster.workers.values()):
                     if entry.runner is not None and not entry.foreign and entry.name not in self._charges:
                         charge = self._charges[entry.name] = Charge()
                         nursery.start_soon(self._look_after, charge, entry)
@@ -87,8 +98,13 @@ class Supervisor:
             seen = await self._hub.log.wait_beyond(seen)
             self._look.wake()
 
+    def look_again(self) -> None:
+        """A worker whose host was stopped is there still: it gets a new one."""
+        self._look.wake()
+
     async def stop_all(self) -> None:
-        """Every host has ended when this returns."""
+        """Every host has ended when this returns, and none is started any more."""
+        self._ends_hosts = True
         async with trio.open_nursery() as nursery:
             for name in list(self._charges):
                 entry = self._hub.state.roster.workers[name]
@@ -145,20 +161,20 @@ class Supervisor:
                 continue
             restarts = 1 if trio.current_time() - began >= LONG_ENOUGH_S else restarts + 1
             if not charge.wanted:
-                await self._record(exited(entry, status, restart=0, failure=False))
+                await self._record(exited(entry, status, failure=False))
             elif charge.asked:
                 restarts, charge.asked = 0, False
-                await self._record(exited(entry, status, restart=0, failure=False))
+                await self._record(exited(entry, status, failure=False))
                 charge.replaced.set()
                 charge.replaced = trio.Event()
-            elif restarts > MAX_RESTARTS:
-                await self._record(exited(entry, status, restart=0, failure=True))
+            elif restarts > (allowed := self._max_restarts()):
+                await self._record(exited(entry, status, restarts=allowed, failure=True))
                 entry.seen.gave_up = True
                 self._hub.work.wake()
                 await self._take_back(entry)
                 return
             else:
-                await self._record(exited(entry, status, restart=restarts, failure=status != 0))
+                await self._record(exited(entry, status, restart=restarts, restarts=allowed, failure=status != 0))
                 with trio.move_on_after(min(RESTART_MAX_S, RESTART_FIRST_S * 2 ** (restarts - 1))):
                     await charge.hurry.wait()
                 charge.hurry = trio.Event()
@@ -184,18 +200,19 @@ class Supervisor:
                 return host
 
     async def _watch(self, charge: Charge, entry: WorkerEntry, host: Host) -> int | None:
-        entry.seen = Sighting(host_pid=host.pid, last_sign=self._hub.now())
+        is_outdated = host.version != __version__
+        entry.seen = Sighting(host_pid=host.pid, outdated=is_outdated, last_sign=self._hub.now())
         if not host.child:
             read_heartbeat(self._hub, entry)
         try:
             async with trio.open_nursery() as nursery:
-                if host.version != __version__:
+                if is_outdated:
                     nursery.start_soon(self._replace_when_idle, charge, entry, host)
                 status = await host.wait()
                 nursery.cancel_scope.cancel()
         finally:
             charge.host = None
-            entry.seen.host_pid, entry.seen.heartbeat = None, None
+            entry.seen.host_pid, entry.seen.heartbeat, entry.seen.outdated = None, None, False
         logger.info(
             "worker %s: host %d ended, status %s", entry.name, host.pid, "unknown" if status is None else status
         )
@@ -248,7 +265,8 @@ class Supervisor:
                 return
 
 
-def exited(entry: WorkerEntry, status: int | None, *, restart: int, failure: bool) -> WorkerExited:
+def exited(
+    entry: WorkerEntry, status: int | None, *, failure: bool, restart: int = 0, restarts: int = 0
+) -> WorkerExited:
     known = None if status is None else I32(status)
-    restarts = U32(MAX_RESTARTS if failure or restart else 0)
-    return WorkerExited(worker=entry.name, status=known, failure=failure, restart=U32(restart), restarts=restarts)
+    return WorkerExited(worker=entry.name, status=known, failure=failure, restart=U32(restart), restarts=U32(restarts))

@@ -9,9 +9,9 @@ from contextlib import closing
 from attrs import evolve
 
 from omkd.core.state import State
-from omkd.core.transitions import pairing_fault, task_fault, worker_fault
+from omkd.core.transitions import landing_fault, pairing_fault, task_fault, worker_fault
 from omkd.protocol.events import Event, Unit
-from omkd.protocol.methods import FindingKind, VerifyResult
+from omkd.protocol.methods import FindingKind, TaskState, VerifyResult
 from omkd.protocol.scalars import Ns, Seq, TaskId, WorkerName
 from omkd.store.log_errors import LogDamaged
 from omkd.store.log_scan import Scan, scan_log
@@ -46,9 +46,6 @@ def verify_session(
         except LogDamaged as damage:
             what = f"{damage.segment}: damaged at byte {damage.offset}: {damage.reason}"
             report.find(FindingKind.SEQUENCE, what, f"files were not held against it; {REPAIR}")
-            return report.result()
-        except Unfoldable as fault:
-            report.find(FindingKind.TASKS, str(fault), "omkd cannot start with this log: report it, with the unit")
             return report.result()
         if not check.is_whole(scan):
             return report.result()
@@ -92,7 +89,7 @@ class LogCheck:
 
     def is_whole(self, scan: Scan) -> bool:
         """Whether all is there that was on disk; else nothing can be held against it."""
-        self._report.count("tasks", len(self.state.ledger.tasks))
+        self._report.count("tasks", sum(self.state.ledger.counts.values()))
         if self._up_to is not None and scan.last < self._up_to:
             bad = scan.bad
             where = f"{bad.segment}, byte {bad.offset}: {bad.reason}" if bad else "the log ends there"
@@ -110,21 +107,30 @@ class LogCheck:
         self._last_ts = max(self._last_ts, unit.ts)
 
     def _fold(self, unit: Unit) -> None:
-        """Event by event: what can happen depends on those before it in the same unit. Raises Unfoldable."""
+        """Event by event: what can happen depends on those before it in the same unit."""
         events = unit.events
         for event in events:
-            self._check_event(unit, event)
-            try:
-                self.state.fold(unit if len(events) == 1 else evolve(unit, events=[event]))
-            except Exception as exc:  # whatever it is: a start of omkd would fail on it, too
-                raise Unfoldable(unit.seq, type(event).__name__, exc) from exc
+            before = self._task_state(event) if self._check_event(unit, event) else None
+            self.state.fold(unit if len(events) == 1 else evolve(unit, events=[event]))
+            self._check_landing(unit, event, before)
         if (fault := pairing_fault(self.state, unit)) is not None:
             self._report.find(FindingKind.TASKS, f"unit {unit.seq}: {fault}", REPORT_IT)
 
-    def _check_event(self, unit: Unit, event: Event) -> None:
+    def _check_event(self, unit: Unit, event: Event) -> bool:
+        """Whether it could happen."""
         fault = task_fault(self.state, event) or worker_fault(self.state, event)
         if fault is not None and not self._is_explained(event):
             self._report.find(FindingKind.TASKS, f"unit {unit.seq}: {fault}", REPORT_IT)
+        return fault is None
+
+    def _check_landing(self, unit: Unit, event: Event, before: TaskState | None) -> None:
+        after = self._task_state(event)
+        if before is not None and after is not None and (fault := landing_fault(before, event, after)) is not None:
+            self._report.find(FindingKind.TASKS, f"unit {unit.seq}: {fault}", REPORT_IT)
+
+    def _task_state(self, event: Event) -> TaskState | None:
+        task = self.state.ledger.tasks.get(getattr(event, "task_id", TaskId("")))
+        return None if task is None else task.state
 
     def _is_explained(self, event: Event) -> bool:
         """What it speaks of, or what made it possible, stood in a gap that LogDamaged accounts for."""
@@ -132,10 +138,3 @@ class LogCheck:
         worker = self.state.roster.workers.get(getattr(event, "worker", WorkerName("")))
         known_since = max((entry.seq for entry in (task, worker) if entry is not None), default=Seq(0))
         return known_since < self.gap_before
-
-
-class Unfoldable(Exception):
-    """No state follows from the log."""
-
-    def __init__(self, seq: Seq, event: str, cause: Exception) -> None:
-        super().__init__(f"unit {seq}: {event} cannot be folded: {cause!r}")

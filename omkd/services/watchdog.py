@@ -2,16 +2,17 @@
 
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 import trio
-from attrs import Factory, define
+from attrs import Factory, define, frozen
 
 from omkd.core.ledger import TaskEntry
 from omkd.core.roster import WorkerEntry
 from omkd.core.views import why_queued
-from omkd.core.vitals import Duty, Signs, Vitals
+from omkd.core.vitals import STALLED_AFTER_S, Duty, Signs, Vitals
 from omkd.protocol.events import ByOmkd, Event, PersonNeeded, WorkerRecovered, WorkerStalled
 from omkd.protocol.handout import handout_id
 from omkd.protocol.methods import TaskState
@@ -32,11 +33,24 @@ QUEUED_WARN_S: Final = 15 * 60.0
 NS_PER_S: Final = 1_000_000_000
 
 
+@frozen(kw_only=True)
+class Patience:
+    """How often it is looked, and when what is seen is worth a word."""
+
+    look_s: float = LOOK_S
+    stalled_after_s: float = STALLED_AFTER_S
+    queued_warn_s: float = QUEUED_WARN_S
+
+
 @define
 class Watchdog:
-    """Looks every 10 s. What was said of a queued task is said once a run of the daemon."""
+    """Looks every 10 s. What was said of a queued task is said once a run of the daemon.
+
+    `patience` is asked at each look: the configuration may change.
+    """
 
     hub: Hub
+    patience: Callable[[], Patience] = Patience
     _vitals: dict[WorkerName, Vitals] = Factory(dict)
     _running: dict[WorkerName, TaskId | None] = Factory(dict)
     _warned: set[TaskId] = Factory(set)
@@ -49,7 +63,7 @@ class Watchdog:
                 self.look(trio.current_time())
             except LogWriteFailed as failure:
                 logger.warning("%s", failure)
-            await trio.sleep(LOOK_S)
+            await trio.sleep(self.patience().look_s)
 
     def look(self, now: float) -> None:
         """One look at everything; `now` in seconds of a monotonic clock. Raises LogWriteFailed."""
@@ -75,7 +89,8 @@ class Watchdog:
 
     def _judge(self, entry: WorkerEntry, vitals: Vitals, running: TaskEntry | None, now: float) -> None:
         expected = entry.runner is not None or entry.seen.heartbeat not in (None, "stopped") or running is not None
-        silent_s = vitals.silent_s(duty_of(entry, running), now) if expected else None
+        stalled_after_s = self.patience().stalled_after_s
+        silent_s = vitals.silent_s(duty_of(entry, running), now, stalled_after_s) if expected else None
         is_foreign = entry.runner is None
         if is_foreign and not self.hub.state.is_busy(entry.name) and entry.seen.heartbeat is not None:
             entry.seen.gave_up = vitals.is_dead(now)
@@ -83,7 +98,7 @@ class Watchdog:
             task_id = None if running is None else running.id
             self._say(WorkerStalled(worker=entry.name, silent_secs=U64(int(silent_s)), task_id=task_id))
             logger.warning("worker %s stalled, silent for %d s", entry.name, silent_s)
-        elif silent_s is None and entry.stalled:
+        elif silent_s is None and entry.stalled and vitals.has_changed:
             self._say(WorkerRecovered(worker=entry.name))
             logger.info("worker %s recovered", entry.name)
 
@@ -93,11 +108,11 @@ class Watchdog:
 
     def _look_at_queue(self) -> None:
         """The oldest waiting task of each target, when it waits too long."""
-        now = self.hub.now()
+        now, queued_warn_s = self.hub.now(), self.patience().queued_warn_s
         for task in self.hub.state.ledger.oldest_waiting():
             since = max(task.queued, task.not_before or task.queued)
             waited_s = (now - since) / NS_PER_S
-            if waited_s < QUEUED_WARN_S or task.id in self._warned:
+            if waited_s < queued_warn_s or task.id in self._warned:
                 continue
             self._warned.add(task.id)
             reason = why_queued(self.hub.state, task)

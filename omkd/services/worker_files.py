@@ -3,16 +3,18 @@
 import os
 from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
+from typing import assert_never
 
-from attrs import evolve
+from attrs import asdict, evolve
 
 from omkd.core.ledger import TaskEntry
 from omkd.core.roster import WorkerEntry
 from omkd.protocol import codec
+from omkd.protocol.events import By, ByClient, ByOmkd, ByUnknown, ByWorker
 from omkd.protocol.handout import handout_id
 from omkd.protocol.limits import WORKER_LINE_BYTES
 from omkd.protocol.lines import Line, LineSplitter
-from omkd.protocol.records import HandoutDone
+from omkd.protocol.records import HandoutDone, InboxLine
 from omkd.protocol.scalars import HandoutId
 from omkd.store.files import OPEN_FLAGS, append_lines, atomic_write, make_dir, open_append
 from omkd.store.session import WorkerDir
@@ -43,9 +45,27 @@ def write_if_changed(directory: WorkerDir, name: str, content: bytes) -> None:
         atomic_write(path, content)
 
 
-def inbox_line(entry: TaskEntry, handout: int) -> bytes:
-    """The line of a hand-out, with its newline."""
-    return codec.dumps(evolve(entry.task, id=handout_id(entry.id, handout))) + b"\n"
+def inbox_line(entry: TaskEntry, handout: int, *, says_by: bool) -> bytes:
+    """The line of a hand-out, with its newline. `says_by`: for omk-worker; others get exactly the seeds' keys."""
+    task = evolve(entry.task, id=handout_id(entry.id, handout))
+    line = InboxLine(**asdict(task, recurse=False), by=by_text(entry.by)) if says_by else task
+    return codec.dumps(line) + b"\n"
+
+
+def is_told_by(worker: WorkerEntry) -> bool:
+    """Whether its inbox lines say who sent the task: a worker that omk-worker plays."""
+    return worker.runner is not None and not worker.foreign
+
+
+def by_text(by: By) -> str:
+    """Who sent a task, as its agent is told."""
+    match by:
+        case ByWorker(worker=name):
+            return f"worker:{name}"
+        case ByClient() | ByOmkd() | ByUnknown():
+            return by.KIND
+        case _:
+            assert_never(by)
 
 
 def append_missing(directory: WorkerDir, wanted: Mapping[HandoutId, bytes]) -> None:

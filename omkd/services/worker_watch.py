@@ -18,7 +18,7 @@ from omkd.protocol.methods import InvalidSpec
 from omkd.protocol.names import role_fault, worker_name_fault
 from omkd.protocol.records import WorkerSpec
 from omkd.protocol.scalars import U32, WorkerName
-from omkd.store.event_log import Draft, LogWriteFailed
+from omkd.store.event_log import Draft, LogWriteFailed, UnitRefused
 from omkd.store.files import make_dir, read_regular
 from omkd.store.session import EVENTS, HEARTBEAT, OUTBOX, SPEC, WorkerDir
 from omkd.store.watch import Watcher
@@ -158,16 +158,18 @@ class WorkerWatch:
             return False
         path = self._hub.session.worker(name).outbox
         more = self._guard(path, lambda: self._reader.read(entry))
-        if more is not None:
-            self._unread.pop(name, None)
-            entry.seen.last_sign = self._hub.now()
-        return bool(more)
+        if more is None:
+            self._unread[name] = None  # also where an earlier piece of the same turn had been read
+            return False
+        self._unread.pop(name, None)
+        entry.seen.last_sign = self._hub.now()
+        return more
 
     def _guard(self, path: Path, act: Callable[[], T]) -> T | None:
         """What `act` returns; None when the disk is in the way: that is noted, and tried again."""
         try:
             done = act()
-        except (OSError, LogWriteFailed) as error:
+        except (OSError, LogWriteFailed, UnitRefused) as error:
             if self._hub.retried.note(path, str(error), self._hub.now()):
                 logger.warning("%s: tried again: %s", path, error)
             return None

@@ -65,14 +65,14 @@ class Survey:
     last_ts: Ns
 
 
-def survey_damage(paths: list[Path], first_seq: Seq, *, unknown_is_damage: bool) -> Survey:
-    """Raises LogTooNew (unless that counts as damage), OSError."""
+def survey_damage(paths: list[Path], first_seq: Seq, *, known: Seq, unknown_is_damage: bool) -> Survey:
+    """`known`: the newest unit that a snapshot is of. Raises LogTooNew (unless that counts as damage), OSError."""
     surveyor = Surveyor(paths, first_seq)
     plans = []
     for path, above in zip(paths, [*map(first_seq_of, paths[1:]), None], strict=True):
         entries = [entry_for(path, line, unknown_is_damage) for line in read_lines(path)]
         plans.append(surveyor.take(path, without_misfits(entries, first_seq_of(path), above)))
-    next_seq = surveyor.conclude()
+    next_seq = surveyor.conclude(known)
     return Survey(plans=plans, damage=surveyor.damage, next_seq=next_seq, last_ts=surveyor.last_ts)
 
 
@@ -150,11 +150,11 @@ class Surveyor:
                 self._keep(path, entry)
         return plan
 
-    def conclude(self) -> Seq:
+    def conclude(self, known: Seq) -> Seq:
         """Tells of what stands at the very end; returns the number for the unit that holds it all."""
         spoilt = sum(stretch.lines for _, stretch in self._open)
         last_path = self.paths[-1]
-        next_seq = Seq(max(self._last + spoilt + 1, first_seq_of(last_path)))
+        next_seq = Seq(max(self._last + spoilt, first_seq_of(last_path) - 1, known) + 1)
         self._tell(last_path, last_path.stat().st_size, next_seq)
         return next_seq
 

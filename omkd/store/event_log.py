@@ -10,7 +10,9 @@ shown to anybody.
         await log.commit(unit.seq)
 """
 
+import itertools
 import logging
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -24,12 +26,14 @@ from omkd.protocol.scalars import Ns, Seq
 from .draft import Draft, read_back
 from .files import make_dir
 from .log_errors import LogBroken, LogDamaged, LogTooNew, LogWriteFailed, UnitRefused
+from .log_scan import Base
 from .recent_units import RecentUnits
 from .recovery import Recovered, TornTail, recover
 from .segment_writer import Disk, SegmentWriter
 from .segments import FIRST_SEQ, Segment, StoredUnit, read_units_after, read_units_before, segment_name
 
 __all__ = [
+    "Base",
     "Disk",
     "Draft",
     "EventLog",
@@ -64,16 +68,19 @@ async def open_event_log(
     clock_ns: Callable[[], int],
     segment_bytes: int = SEGMENT_BYTES,
     first_seq: Seq = FIRST_SEQ,
+    base: Base | None = None,
     disk: Disk | None = None,
 ) -> AsyncIterator["EventLog"]:
-    """The log in `events_dir` (made if missing), every unit of it folded. Start its `run`: without it nothing commits.
+    """The log in `events_dir` (made if missing), every unit of it (above the snapshot `base`) folded.
+
+    Start its `run`: without it nothing commits.
 
     Raises LogDamaged, LogTooNew (nothing touched), LogWriteFailed, OSError. At exit it is closed; what was appended and
     not committed may or may not be on disk, as after a crash.
     """
     await trio.lowlevel.checkpoint()
     make_dir(events_dir)
-    recovered = recover(events_dir, fold, first_seq=first_seq)
+    recovered = recover(events_dir, fold, first_seq=first_seq, base=base)
     log = EventLog(recovered, fold=fold, clock_ns=clock_ns, segment_bytes=segment_bytes, disk=disk or Disk())
     try:
         yield log
@@ -106,6 +113,7 @@ class EventLog:
         self._roll_at = segment_bytes
         self._roll_failed = False
         self._broken: LogBroken | None = None
+        self._sync_began: float | None = None
         self._to_commit = trio.lowlevel.ParkingLot()
         self._committed_or_broken = trio.lowlevel.ParkingLot()
         self._disk_thread = trio.CapacityLimiter(1)
@@ -119,6 +127,29 @@ class EventLog:
     def first_seq(self) -> Seq:
         """The oldest unit that is still there."""
         return self._segments[0].first
+
+    @property
+    def last_ts(self) -> Ns:
+        """The time of the newest unit."""
+        return self._last_ts
+
+    @property
+    def closed_segments(self) -> list[tuple[Path, Seq]]:
+        """Those that are no longer written to, oldest first, each with the last unit that it can hold."""
+        return [(each.path, Seq(after.first - 1)) for each, after in itertools.pairwise(self._segments)]
+
+    @property
+    def active_bytes(self) -> int:
+        """Of the segment that is written to."""
+        return self._writer.end
+
+    def drop_oldest_segment(self) -> None:
+        """Retention: its units are gone for good. Durability: none; a segment that comes back is dropped again.
+
+        Raises OSError: then it is still there.
+        """
+        self._segments[0].path.unlink()
+        del self._segments[0]
 
     def close(self) -> None:
         self._writer.close()
@@ -198,14 +229,20 @@ class EventLog:
             if self._writer.end >= self._roll_at:
                 await self._roll()
 
+    def syncing_s(self) -> float | None:
+        """How long the sync under way has taken; None: none is."""
+        return None if self._sync_began is None else time.monotonic() - self._sync_began
+
     async def _commit_written(self) -> None:
-        target = self.written
+        target, self._sync_began = self.written, time.monotonic()
         try:
             await trio.to_thread.run_sync(self._writer.sync, limiter=self._disk_thread)
         except OSError as exc:
             why = LogBroken(self._writer.path, f"fdatasync failed: {exc.strerror or exc}")
             self._break(why)
             raise why from exc
+        finally:
+            self._sync_began = None
         self.committed = target
         self._committed_or_broken.unpark_all()
 

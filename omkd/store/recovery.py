@@ -16,7 +16,7 @@ from omkd.protocol.scalars import Ns, Seq
 
 from .files import FILE_MODE, OPEN_FLAGS, sync_dir, write_all
 from .log_errors import LogWriteFailed
-from .log_scan import BadSpot, Scan, scan_log
+from .log_scan import BadSpot, Base, Scan, scan_log
 from .segments import FIRST_SEQ, Segment, create_segment, list_segments, segment_name, segments_from
 
 COPY_BYTES: Final = 1024 * 1024
@@ -44,13 +44,15 @@ class Recovered:
     torn: tuple[TornTail, ...]
 
 
-def recover(events_dir: Path, fold: Callable[[Unit], None], *, first_seq: Seq = FIRST_SEQ) -> Recovered:
-    """Folds every unit of the log in order; makes the first segment of a new log.
+def recover(
+    events_dir: Path, fold: Callable[[Unit], None], *, first_seq: Seq = FIRST_SEQ, base: Base | None = None
+) -> Recovered:
+    """Folds every unit of the log (above `base`) in order; makes the first segment of a new log.
 
     Raises LogDamaged, LogTooNew (nothing was touched), LogWriteFailed (what was touched is as good as before), OSError.
     Durability: all that was folded is on disk.
     """
-    scan = scan_log(events_dir, fold, first_seq=first_seq)
+    scan = scan_log(events_dir, fold, first_seq=first_seq, base=base)
     try:
         torn = move_tail_aside(events_dir, scan.bad) if scan.bad else ()
         segments = segments_left(scan) or [first_segment(events_dir, first_seq)]

@@ -8,8 +8,10 @@ The order makes each step safe against a crash: the copies, then the end of the 
 segments. Interrupted anywhere, no byte is lost, and bad bytes that are still in place are still called damage.
 """
 
+import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 from attrs import frozen
 
@@ -22,7 +24,9 @@ from .damage_survey import SegmentPlan, Survey, survey_damage
 from .files import atomic_write, sync_dir
 from .log_scan import scan_log
 from .recovery import rewrite
-from .segments import FIRST_SEQ, list_segments
+from .segments import FIRST_SEQ, create_segment, first_seq_of, list_segments, segment_name
+
+NOTHING_KNOWN: Final = Seq(0)
 
 
 @frozen(kw_only=True)
@@ -49,17 +53,24 @@ def repair(
     clock_ns: Callable[[], int],
     *,
     first_seq: Seq = FIRST_SEQ,
+    known: Seq = NOTHING_KNOWN,
     unknown_is_damage: bool = False,
 ) -> Repaired | None:
     """None if there is nothing to repair (the tail of a crash is none: the next start deals with it).
 
-    The caller holds the session's lock. With `unknown_is_damage` what only a newer omkd could have written counts as
-    damage: for a log that no newer one ever touched. Raises LogTooNew, OSError; the log is no worse then.
+    The caller holds the session's lock. `known` is the unit of the newest snapshot: all up to it was on disk, and what
+    retention cut in front of it is no damage. With `unknown_is_damage` what only a newer omkd could have written counts
+    as damage: for a log that no newer one ever touched. Raises LogTooNew, OSError; the log is no worse then.
     Durability: all of it is on disk. Memory: one segment, twice.
     """
-    if not is_damaged(events_dir, first_seq, unknown_is_damage):
+    paths = list_segments(events_dir)
+    if not paths and known:
+        paths = [new_beginning(events_dir, known)]
+    if paths and first_seq < first_seq_of(paths[0]) <= known + 1:
+        first_seq = first_seq_of(paths[0])
+    if not is_damaged(events_dir, first_seq, known, unknown_is_damage):
         return None
-    survey = survey_damage(list_segments(events_dir), first_seq, unknown_is_damage=unknown_is_damage)
+    survey = survey_damage(paths, first_seq, known=known, unknown_is_damage=unknown_is_damage)
     spoilt = [plan for plan in survey.plans if plan.stretches]
     for plan in spoilt:
         atomic_write(plan.moved_to, bad_bytes(plan))
@@ -72,16 +83,24 @@ def repair(
     return Repaired(damage=tuple(survey.damage), moved_to=tuple(plan.moved_to for plan in spoilt))
 
 
-def is_damaged(events_dir: Path, first_seq: Seq, unknown_is_damage: bool) -> bool:
+def new_beginning(events_dir: Path, known: Seq) -> Path:
+    """Of a log whose segments are all gone: an empty first one, the numbers of what is lost left out."""
+    path = events_dir / segment_name(known)
+    os.close(create_segment(path))
+    sync_dir(events_dir)
+    return path
+
+
+def is_damaged(events_dir: Path, first_seq: Seq, known: Seq, unknown_is_damage: bool) -> bool:
     try:
-        scan_log(events_dir, lambda unit: None, first_seq=first_seq)  # noqa: ARG005 only its verdict counts
+        scan = scan_log(events_dir, lambda unit: None, first_seq=first_seq)  # noqa: ARG005 only its verdict counts
     except log_errors.LogDamaged:
         return True
     except log_errors.LogTooNew:
         if not unknown_is_damage:
             raise
         return True
-    return False
+    return scan.last < known
 
 
 def put_right(plan: SegmentPlan) -> None:

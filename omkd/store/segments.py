@@ -54,11 +54,15 @@ class StoredUnit:
 
 
 class Segment:
-    """One file of the log and a sparse index of it: seq and offset of each 256th unit."""
+    """One file of the log and a sparse index of it: seq and offset of each 256th unit.
 
-    def __init__(self, path: Path) -> None:
+    Of a segment that a start did not read (`unread`) the index is made when it is first asked for: 50 ms for 64 MiB.
+    """
+
+    def __init__(self, path: Path, *, unread: bool = False) -> None:
         self.path = path
         self.first = first_seq_of(path)
+        self._unread = unread
         self._units = 0
         self._seqs = array("Q")
         self._offsets = array("Q")
@@ -71,14 +75,29 @@ class Segment:
         self._units += 1
 
     def marks_before(self, seq: int) -> Iterator[tuple[Seq, int]]:
-        """(seq, offset) of the marks below `seq`, newest first."""
+        """(seq, offset) of the marks below `seq`, newest first. Raises OSError."""
+        self._read_if_unread()
         for place in range(bisect.bisect_left(self._seqs, seq) - 1, -1, -1):
             yield Seq(self._seqs[place]), self._offsets[place]
 
     def offset_for(self, seq: int) -> int:
-        """Where reading must begin to meet the first unit at or above `seq`: at a mark, or at the start."""
+        """Where reading must begin to meet the first unit at or above `seq`: at a mark, or at the start.
+
+        Raises OSError.
+        """
+        self._read_if_unread()
         place = bisect.bisect_right(self._seqs, seq) - 1
         return self._offsets[place] if place >= 0 else 0
+
+    def _read_if_unread(self) -> None:
+        """A line that does not begin as omkd writes it gets no mark; who reads it finds out what it is."""
+        if not self._unread:
+            return
+        for number, line in enumerate(read_lines(self.path)):
+            if number % UNITS_PER_MARK == 0 and (match := SEQ_FIRST.match(line.text)):
+                self._seqs.append(int(match[1]))
+                self._offsets.append(line.offset)
+        self._unread = False
 
 
 def segment_name(first: int) -> str:

@@ -102,12 +102,20 @@ class SessionDir:
         return self.path / "removed"
 
     @property
+    def older(self) -> Path:
+        return self.path / "older"
+
+    @property
     def escalations(self) -> Path:
         return self.path / "pending_escalations.jsonl"
 
     @property
     def escalations_pos(self) -> Path:
         return self.path / "escalations.pos"
+
+    @property
+    def notices_pos(self) -> Path:
+        return self.path / "notices.pos"
 
     def worker(self, name: str) -> WorkerDir:
         return WorkerDir(self.workers / name)

@@ -47,6 +47,7 @@ class TailReader:
         self._inode = 0
         self._head = ""
         self._tail = b""
+        self._tail_of_lines = b""
         self._splitter = LineSplitter(limit_bytes)
         self._read_to = 0
 
@@ -65,7 +66,6 @@ class TailReader:
     def position_at(self, end: int) -> Position:
         """The position behind a line that the last `read` brought."""
         assert self._descriptor is not None
-        self._head = self._head or self._first_line_mark()
         return Position(gen=self._gen, end=end, tail=mark(self._before(end)), inode=self._inode, head=self._head)
 
     def read(self, up_to: int | None = None) -> Piece:
@@ -77,17 +77,23 @@ class TailReader:
             return Piece(lines=[], more=False)
         assert self._descriptor is not None
         replaced = self._is_replaced()
-        if not replaced:
-            self._notice_rewriting(self._descriptor)
+        self._notice_rewriting(self._descriptor)
         stop = None if replaced else up_to
         wanted = CHUNK_BYTES if stop is None else min(CHUNK_BYTES, stop - self._read_to)
         data = os.pread(self._descriptor, wanted, self._read_to) if wanted > 0 else b""
         if not data:
             return self._next_file() if replaced else Piece(lines=[], more=False)
-        self._tail = (self._tail + data)[-MARK_BYTES:]
-        self._read_to += len(data)
+        self._note_read(data)
         more = replaced or (len(data) == wanted and self._read_to != stop)
         return Piece(lines=self._splitter.receive_data(data), more=more)
+
+    def _note_read(self, data: bytes) -> None:
+        lines_end = data.rfind(b"\n") + 1
+        if lines_end:
+            self._tail_of_lines = (self._tail + data[:lines_end])[-MARK_BYTES:]
+            self._head = self._head or self._first_line_mark()
+        self._tail = (self._tail + data)[-MARK_BYTES:]
+        self._read_to += len(data)
 
     def _next_file(self) -> Piece:
         self.close()
@@ -100,20 +106,22 @@ class TailReader:
         except FileNotFoundError:
             return False
         self._descriptor = descriptor
-        self._inode = os.fstat(descriptor).st_ino
-        start, self._start = self._start, None
-        self._go_to(self._beginning(descriptor, start))
+        try:
+            self._inode = os.fstat(descriptor).st_ino
+            self._go_to(0 if self._start is None else self._place_of(descriptor, self._start))
+        except OSError:
+            self.close()
+            raise
+        self._start = None
         return True
 
-    def _beginning(self, descriptor: int, start: Position | None) -> int:
-        """The offset to begin at, the generation counted on if it is not the file that `start` speaks of."""
-        if start is None:
-            return 0
+    def _place_of(self, descriptor: int, start: Position) -> int:
+        """The offset to go on at, the generation counted on if it is not the file that `start` speaks of."""
         if start.inode == self._inode:
             size = os.fstat(descriptor).st_size
             if size >= start.end and mark(self._before(start.end)) == start.tail:
                 return start.end
-            if size < start.end and size > 0 and self._first_line_mark() == start.head:
+            if 0 < size < start.end and self._first_line_mark() == start.head:
                 return size
         self._gen += 1
         return 0
@@ -124,21 +132,18 @@ class TailReader:
         return False
 
     def _notice_rewriting(self, descriptor: int) -> None:
-        """The same inode with other content: cut (a lost tail, if it begins as it did) or written anew."""
-        if os.fstat(descriptor).st_size >= self._read_to:
-            known = self._tail
-            if os.pread(descriptor, len(known), self._read_to - len(known)) == known:
-                return
-        elif self._head and self._first_line_mark() == self._head:
-            self._go_to(os.fstat(descriptor).st_size)
-            return
-        self._gen += 1
-        self._go_to(0)
+        """The same inode with other content, cut or written anew: goes on as a start would behind the last line."""
+        known = self._tail
+        is_shorter = os.fstat(descriptor).st_size < self._read_to
+        if is_shorter or os.pread(descriptor, len(known), self._read_to - len(known)) != known:
+            end, tail = self._splitter.offset, mark(self._tail_of_lines)
+            behind = Position(gen=self._gen, end=end, tail=tail, inode=self._inode, head=self._head)
+            self._go_to(self._place_of(descriptor, behind))
 
     def _go_to(self, offset: int) -> None:
         self._read_to = offset
         self._splitter = LineSplitter(self._limit_bytes, offset=offset)
-        self._tail = self._before(offset)
+        self._tail = self._tail_of_lines = self._before(offset)
         self._head = self._first_line_mark()
 
     def _before(self, end: int) -> bytes:

@@ -20,6 +20,7 @@ from omkd.store.session import WorkerDir
 
 from .children import become_subreaper
 from .host import run_host
+from .host_log import rotate_host_log
 from .settings import SettingsError, load_settings
 
 log = logging.getLogger(__name__)
@@ -58,6 +59,7 @@ def serve(worker: WorkerDir) -> int:
     if not worker.path.is_dir():
         raise SettingsError(f"{worker.path} is no worker's directory: `omkctl worker add` makes one")
     lock = take_lock(worker.lock)
+    rotate_host_log(worker)
     settings = load_settings(worker)
     become_subreaper()
     log.info("omk-worker %s: worker %s in %s", __version__, worker.name, worker.path)

@@ -78,6 +78,7 @@ def command_for(
     uses_placeholder = any(name in argument for name in PROMPT_PLACEHOLDERS for argument in arguments)
     env = {name: value for name, value in host_env.items() if not NOT_THE_AGENTS.fullmatch(name)}
     env |= {name.encode(): value.encode() for name, value in {**settings.runner.env, **marks}.items()}
+    env[b"PWD"] = os.fsencode(cwd)  # a directory that is not where it runs misleads agents that go by it (opencode)
     return Command(
         argv=[filled(argument, values).encode() for argument in arguments],
         env=env,

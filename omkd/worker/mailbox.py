@@ -15,7 +15,7 @@ from omkd.protocol import codec
 from omkd.protocol.handout import task_of_handout
 from omkd.protocol.limits import WORKER_LINE_BYTES
 from omkd.protocol.lines import Line, LongLine
-from omkd.protocol.records import CancelHandout, ControlLine, HandoutDone, OutboxLine, WorkerTask
+from omkd.protocol.records import AnswerLine, CancelHandout, ControlLine, HandoutDone, InboxLine, OutboxLine
 from omkd.protocol.scalars import HandoutId, TaskId
 from omkd.store.session import WorkerDir
 from omkd.store.tail import TailReader
@@ -35,7 +35,7 @@ class Handout:
     id: HandoutId
     task_id: TaskId
     number: int
-    task: WorkerTask
+    task: InboxLine
     line: bytes
 
     @property
@@ -52,6 +52,7 @@ class Mailbox:
         self._known = reported(worker)
         self._waiting: dict[HandoutId, Handout] = {}
         self._cancelled: dict[HandoutId, str] = {}
+        self._answers: dict[str, AnswerLine] = {}
 
     def read(self) -> None:
         """Control first: a hand-out that is not to run is known as such before its line is. Raises OSError."""
@@ -72,6 +73,10 @@ class Mailbox:
         """None: nobody asked."""
         return self._cancelled.get(handout)
 
+    def take_answer(self, decision: str) -> AnswerLine | None:
+        """What was decided of a question of ours; None: nothing yet."""
+        return self._answers.pop(decision, None)
+
     def remove(self, handout: HandoutId) -> None:
         """It is taken in hand, or reported."""
         self._waiting.pop(handout, None)
@@ -88,11 +93,13 @@ class Mailbox:
                     self._cancelled.setdefault(handout, "omkd ended it")
             case CancelHandout(id=handout, reason=reason):
                 self._cancelled.setdefault(handout, reason)
+            case AnswerLine():
+                self._answers.setdefault(line.decision, line)
             case _:
                 assert_never(line)
 
 
-def handout_for(task: WorkerTask, line: bytes) -> Handout:
+def handout_for(task: InboxLine, line: bytes) -> Handout:
     task_id, number = task_of_handout(task.id)
     return Handout(id=HandoutId(task.id), task_id=task_id, number=number, task=task, line=line)
 
@@ -110,8 +117,8 @@ def reader(path: Path) -> TailReader:
     return TailReader(path, start=None, first_gen=1, limit_bytes=WORKER_LINE_BYTES)
 
 
-def read_task(line: bytes) -> WorkerTask:
-    return codec.loads(line, WorkerTask)
+def read_task(line: bytes) -> InboxLine:
+    return codec.loads(line, InboxLine)
 
 
 def read_control(line: bytes) -> ControlLine:

@@ -26,6 +26,7 @@ from .children import Children
 from .command import Command, budget_secs_for, command_for, prompt_for
 from .files import RunFiles
 from .mailbox import Handout
+from .output import Output, output_limit
 from .processes import KILL_PATIENCE_S, RunMarks, RunProcesses, end_processes, marks_of
 from .report import Cancelled, End, Exited, Interrupted, NotStarted, OutOfBudget, report_for
 from .settings import Settings
@@ -123,9 +124,14 @@ async def run_command(handout: Handout, files: RunFiles, record: RunRecord, plac
         return NotStarted(why=f"the command cannot be started: {error} in an argument or in its environment")
     try:
         note_command(files, record, process.pid)
-        end = await supervise(process, budget_secs_for(handout.task, place.settings.runner), orders)
-        members = RunProcesses(marks=marks, host=os.getpid())
-        left = await end_processes(members, grace_s=place.settings.runner.grace_secs, patience=orders.patience)
+        output = Output(place.worker, files, output_limit(place.settings.runner))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(output.run)
+            end = await supervise(process, budget_secs_for(handout.task, place.settings.runner), orders)
+            members = RunProcesses(marks=marks, host=os.getpid())
+            left = await end_processes(members, grace_s=place.settings.runner.grace_secs, patience=orders.patience)
+            nursery.cancel_scope.cancel()
+        output.finish()
         if left and isinstance(end, Exited):
             log.info("%s: ended %d processes that the command left behind", handout.id, left)
         with trio.move_on_after(KILL_PATIENCE_S):
@@ -145,8 +151,10 @@ async def supervise(process: trio.Process, budget_secs: int, orders: Orders) -> 
 
 
 def variables(handout: Handout, files: RunFiles, marks: RunMarks) -> dict[str, str]:
+    who = {} if handout.task.by is None else {"OMK_TASK_BY": handout.task.by}
     return {
         **marks.environment(),
+        **who,
         "OMK_TASK_ID": handout.task_id,
         "OMK_RESULT_FILE": str(files.agent_result),
     }

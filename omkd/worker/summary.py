@@ -7,6 +7,8 @@ from typing import Final
 
 from omkd.protocol.limits import SUMMARY_BYTES
 
+from .progress import without_progress
+
 READ_BYTES: Final = 16 * SUMMARY_BYTES
 """Of the end of a file: 4 KiB of text may be spread over much colour."""
 
@@ -36,8 +38,8 @@ def last_bytes(text: str, limit_bytes: int) -> str:
 
 
 def end_of_output(path: Path, limit_bytes: int = SUMMARY_BYTES) -> str:
-    """The end of a file as plain text, at most so many bytes; empty for a missing file."""
-    return last_bytes(plain_text(read_end(path)), limit_bytes).strip()
+    """The end of a file as plain text, without progress lines, at most so many bytes; empty for a missing file."""
+    return last_bytes(without_progress(plain_text(read_end(path))), limit_bytes).strip()
 
 
 def read_end(path: Path) -> str:

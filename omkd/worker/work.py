@@ -20,9 +20,12 @@ from omkd.store.session import WorkerDir
 from .children import Children
 from .files import RunFiles
 from .heartbeat import BUSY, READY, write_heartbeat
+from .host_log import rotate_host_log
 from .mailbox import Handout, Mailbox, read_result
+from .output import output_limit, trim_streams
 from .processes import end_leftovers
 from .report import Cancelled, End, Interrupted, report_for
+from .retention import Retention
 from .run import Orders, Place, begin, prepare, run_handout
 from .settings import Settings, SettingsError, load_settings
 
@@ -52,6 +55,7 @@ class Work:
         self._settings = settings
         self._now_ns = now_ns
         self._children = Children()
+        self._retention = Retention(worker)
         self._mailbox = Mailbox(worker)
         self._in_hand: InHand | None = None
         self._stop = trio.Event()
@@ -128,6 +132,16 @@ class Work:
         await self._report(handout, line)
         self._in_hand = None
         self.beat()
+        self._tidy()
+
+    def _tidy(self) -> None:
+        """Between two runs; never in the way of the next."""
+        try:
+            self._retention.run_ended({waiting.id for waiting in self._mailbox.waiting()})
+            if rotate_host_log(self._worker):
+                log.info("host.log goes on here; what was before is in host.log.1")
+        except OSError as error:
+            log.warning("old runs and log not tidied up: %s", error)
 
     async def _outcome_of(self, handout: Handout, orders: Orders) -> OutboxLine:
         if not handout.has_usable_id:
@@ -150,6 +164,7 @@ class Work:
     async def _end_of_interrupted(self, handout: Handout) -> End:
         found = await end_leftovers(self._worker, handout.id, grace_s=self.grace_secs)
         log.info("%s: was interrupted; ended %d processes that were left", handout.id, found)
+        trim_streams(files_of(self._worker, handout), output_limit(self._settings.runner))
         if (reason := self._mailbox.cancel_reason(handout.id)) is not None:
             return Cancelled(reason=reason)
         return Interrupted(why=f"the worker host died while it ran; {found} processes were left and ended")

@@ -2,16 +2,19 @@
 
 import os
 import shutil
+import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from ctl_calls import Ended, Omkctl, Scripted
+from ctl_person import COMMAND, DEADLINE_S, Run, good
 from scripted_daemon import Answer, ScriptedDaemon
 
 from omkctl.cli import run
 from omkctl.locate import Address, address_for
+from tests.kit import Daemon, Place
 
 
 @pytest.fixture
@@ -64,3 +67,50 @@ def omkctl(home: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.Mo
         return Ended(int(status), out, err)
 
     return call
+
+
+@pytest.fixture
+def person(place: Place) -> Run:
+    """Types `omkctl …` in the session's environment."""
+
+    def run(*arguments: str, stdin: str | None = None, **env: str) -> Ended:
+        ran = subprocess.run(
+            [*COMMAND, *arguments],
+            env={**place.environment, **env},
+            input=stdin,
+            stdin=subprocess.DEVNULL if stdin is None else None,
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE_S,
+            check=False,
+        )
+        return Ended(ran.returncode, ran.stdout, ran.stderr)
+
+    return run
+
+
+@pytest.fixture
+def wc(daemon: Daemon, person: Run) -> str:
+    """A worker that counts words."""
+    assert daemon.process.poll() is None
+    good(person("worker", "add", "wc", "--role", "counter", "--", "sh", "-c", "wc -w"))
+    return "wc"
+
+
+@pytest.fixture
+def gate(daemon: Daemon, place: Place, person: Run) -> Iterator[Callable[[], None]]:
+    """Worker `gate` says `begun` and ends with `ended` when this is called."""
+    assert daemon.process.poll() is None
+    fifo = place.root / "gate"
+    os.mkfifo(fifo)
+    good(person("worker", "add", "gate", "--", "sh", "-c", f"echo begun; read line < {fifo}; echo ended $line"))
+
+    def open_gate() -> None:
+        descriptor = os.open(fifo, os.O_RDWR)
+        os.write(descriptor, b"well\n")
+        opened.append(descriptor)
+
+    opened: list[int] = []
+    yield open_gate
+    for descriptor in opened:
+        os.close(descriptor)

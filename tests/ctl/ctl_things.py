@@ -24,6 +24,7 @@ def task(id: str = "t1", state: str = "queued", **changed: Any) -> dict[str, Any
         "finished": TS if final else None,
         "result": result if final else None,
         "why": None,
+        "progress": None,
         **changed,
     }
 
@@ -38,10 +39,24 @@ def worker(name: str = "coder", **changed: Any) -> dict[str, Any]:
         "in_hand": [],
         "queued": 0,
         "spec": {"name": name, "role": "worker", "inbox": "i", "outbox": "o", "heartbeat": "h", "project_dir": None},
-        "runner": {"command": ["sh", "-c", "wc -w"], "env": {}, "budget_secs": 300, "grace_secs": 10},
+        "runner": runner(),
         "last_sign": TS,
         "pid": 12,
         **changed,
+    }
+
+
+def runner() -> dict[str, Any]:
+    return {
+        "command": ["sh", "-c", "wc -w"],
+        "env": {},
+        "budget_secs": 300,
+        "grace_secs": 10,
+        "idle_exit_secs": 1800,
+        "on_interrupt": "rerun",
+        "retries": 0,
+        "stall_secs": None,
+        "output_bytes": None,
     }
 
 

@@ -3,97 +3,14 @@
 import json
 import os
 import signal
-import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from ctl_calls import Ended
+from ctl_person import DEADLINE_S, Run, ended, good, lines, started
 
 from tests.kit import Daemon, Place, running_daemon, wait_until
-
-DEADLINE_S = 30
-Run = Callable[..., Ended]
-
-COMMAND = (sys.executable, "-m", "omkctl")
-
-
-@pytest.fixture
-def person(place: Place) -> Run:
-    """Types `omkctl …` in the session's environment."""
-
-    def run(*arguments: str, stdin: str | None = None, **env: str) -> Ended:
-        ran = subprocess.run(
-            [*COMMAND, *arguments],
-            env={**place.environment, **env},
-            input=stdin,
-            stdin=subprocess.DEVNULL if stdin is None else None,
-            capture_output=True,
-            text=True,
-            timeout=DEADLINE_S,
-            check=False,
-        )
-        return Ended(ran.returncode, ran.stdout, ran.stderr)
-
-    return run
-
-
-@contextmanager
-def started(place: Place, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """`omkctl …` running; ended at the end."""
-    process = subprocess.Popen(
-        [*COMMAND, *arguments], env=place.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def ended(process: subprocess.Popen[str]) -> Ended:
-    out, err = process.communicate(timeout=DEADLINE_S)
-    return Ended(process.returncode, out, err)
-
-
-def good(ran: Ended) -> str:
-    assert ran.status == 0, ran
-    return ran.out
-
-
-@pytest.fixture
-def wc(daemon: Daemon, person: Run) -> str:
-    """A worker that counts words."""
-    assert daemon.process.poll() is None
-    good(person("worker", "add", "wc", "--role", "counter", "--", "sh", "-c", "wc -w"))
-    return "wc"
-
-
-@pytest.fixture
-def gate(daemon: Daemon, place: Place, person: Run) -> Iterator[Callable[[], None]]:
-    """Worker `gate` says `begun` and ends with `ended` when this is called."""
-    assert daemon.process.poll() is None
-    fifo = place.root / "gate"
-    os.mkfifo(fifo)
-    good(person("worker", "add", "gate", "--", "sh", "-c", f"echo begun; read line < {fifo}; echo ended $line"))
-
-    def open_gate() -> None:
-        descriptor = os.open(fifo, os.O_RDWR)
-        os.write(descriptor, b"well\n")
-        opened.append(descriptor)
-
-    opened: list[int] = []
-    yield open_gate
-    for descriptor in opened:
-        os.close(descriptor)
-
-
-def lines(text: str) -> list[str]:
-    """Ended by a newline, and by nothing else that looks like one."""
-    return text.split("\n")[:-1]
-
 
 # --- tasks -------------------------------------------------------------------------------------------------------
 
@@ -336,7 +253,17 @@ def test_errors_of_the_daemon_are_json_when_asked(person: Run) -> None:
 def test_the_demo_does_what_it_says_and_leaves_nothing(place: Place, person: Run) -> None:
     ran = person("demo", TMPDIR=str(place.root))
     assert ran.status == 0, ran
-    for part in ("budget of 1s ran out", "router_escalation", "wc completed", "broken failed", "--keep keeps them"):
+    for part in (
+        "budget of 1s ran out",
+        "router_escalation",
+        "wc completed",
+        "broken failed",
+        "worker steps is paused",
+        "waits for t",
+        "(patient)",
+        "things need a person",
+        "--keep keeps them",
+    ):
         assert part in ran.out
     assert not list(place.root.glob("omk-*"))
 

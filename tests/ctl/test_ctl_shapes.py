@@ -5,13 +5,15 @@ from typing import Any, get_type_hints
 import attrs
 import pytest
 
-from omkctl import shapes
+from omkctl import shapes, team
 from omkctl.commands.publish import OWN_EVENTS
 from omkctl.commands.results import ENDS
 from omkctl.commands.tail_escalations import KINDS
+from omkctl.worker_options import ON_INTERRUPT, RUNNER_FIELDS
 from omkd.protocol import escalation, events, methods, records
 
 PAIRS = [
+    (shapes.Progress, methods.Progress),
     (shapes.Task, methods.Task),
     (shapes.TaskList, methods.TaskListResult),
     (shapes.Tasks, methods.TasksResult),
@@ -22,10 +24,18 @@ PAIRS = [
     (shapes.Worker, methods.Worker),
     (shapes.WorkerList, methods.WorkerListResult),
     (shapes.WorkerRemoved, methods.WorkerRemoveResult),
+    (shapes.Applied, methods.WorkerApplyResult),
+    (shapes.HostLog, methods.WorkerLogResult),
+    (shapes.Ending, methods.ShutdownResult),
     (shapes.Hello, methods.HelloResult),
     (shapes.InvalidSpec, methods.InvalidSpec),
     (shapes.RetriedWrite, methods.RetriedWrite),
+    (shapes.Notice, methods.NoticeStatus),
     (shapes.Status, methods.StatusResult),
+    (shapes.ConfigOption, methods.ConfigOption),
+    (shapes.Config, methods.ConfigResult),
+    (shapes.ChangedOption, methods.ChangedOption),
+    (shapes.Reloaded, methods.ReloadResult),
     (shapes.Finding, methods.Finding),
     (shapes.Verified, methods.VerifyResult),
     (shapes.LogChunk, methods.TaskLogResult),
@@ -49,6 +59,14 @@ def test_a_shape_is_part_of_the_contract(shape: Any, contract: type) -> None:
 def test_each_shape_is_compared() -> None:
     own = {value for value in vars(shapes).values() if hasattr(value, "__required_keys__")}
     assert own == {shape for shape, _ in PAIRS}
+
+
+def test_the_options_of_a_worker_are_the_contracts() -> None:
+    assert set(ON_INTERRUPT) == {word.value for word in records.OnInterrupt}
+    runner = {field.name for field in attrs.fields(records.Runner)}
+    assert {*RUNNER_FIELDS.values(), "command", "env"} == runner
+    declared = {field.name for field in attrs.fields(methods.WorkerAddParams)} - {"runner"}
+    assert {name for name, _ in team.KEYS.values()} == declared | runner
 
 
 def test_the_words_are_the_contracts() -> None:

@@ -7,6 +7,7 @@ import click
 import pytest
 
 from omkctl.cli import VERBS, root
+from omkctl.commands.worker import VERBS as WORKER_VERBS
 from omkctl.verb import Verb
 
 ALLOWED_OMKD = {
@@ -15,6 +16,17 @@ ALLOWED_OMKD = {
     *(f"omkd.protocol.{name}" for name in ("jsonrpc", "lines", "errors", "address", "limits", "version")),
 }
 NOT_AT_START = {"attr", "attrs", "cattrs", "rich", "trio", "asyncio", "difflib", "tempfile", "shutil"}
+
+LIGHT = (
+    "status",
+    "events",
+    "send-task x y",
+    "cancel x",
+    "tail-escalations",
+    "publish A",
+    "escalate a",
+    "results",
+)
 
 LIST_IMPORTS = """
 import sys
@@ -32,7 +44,9 @@ def imported_by(*arguments: str) -> set[str]:
 
 
 @pytest.mark.usefixtures("home")
-@pytest.mark.parametrize("verb", ["status", "events", "send-task x y", "tail-escalations", "publish A", "results"])
+@pytest.mark.parametrize(
+    "verb", ["status", "events", "send-task x y", "cancel x", "tail-escalations", "publish A", "results", "escalate a"]
+)
 def test_of_omkd_and_of_packages_only_little_is_imported_at_start(verb: str) -> None:
     modules = imported_by(*verb.split())
     assert {name for name in modules if name.split(".")[0] == "omkd"} <= ALLOWED_OMKD
@@ -59,8 +73,9 @@ ALL = dict(commands(root))
 
 
 def test_the_verbs_of_this_release_are_there() -> None:
-    assert len(VERBS) == 17
-    assert {"worker add", "worker list", "worker show", "worker remove"} <= set(ALL)
+    assert len(VERBS) == 24
+    assert {f"worker {verb}" for verb in WORKER_VERBS} <= set(ALL)
+    assert len(WORKER_VERBS) == 11
 
 
 @pytest.mark.parametrize("path", sorted(ALL))

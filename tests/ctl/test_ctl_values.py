@@ -93,7 +93,7 @@ def test_approvals() -> None:
     assert values.approval_policy(("safe",)) == "safe"
     assert values.approval_policy(("pattern:^ls", "pattern:^cat")) == {"pattern": {"patterns": ["^ls", "^cat"]}}
     for wrong in [("safe", "yolo"), ("pattern:x", "safe"), ("maybe",), ()]:
-        with pytest.raises(ValueError, match="--approval takes"):
+        with pytest.raises(ValueError, match="an approval policy is"):
             values.approval_policy(wrong)
 
 
@@ -138,3 +138,37 @@ def test_environment_pairs() -> None:
     for wrong in ("A", "=b"):
         with pytest.raises(ValueError, match="NAME=VALUE"):
             values.env_pair(wrong)
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("now", "2026-05-25T10:00:00Z"),
+        ("90s", "2026-05-25T10:01:30Z"),
+        ("2h", "2026-05-25T12:00:00Z"),
+        ("2026-06-01T08:00:00+02:00", "2026-06-01T06:00:00Z"),
+    ],
+)
+def test_a_moment_to_come(text: str, moment: str) -> None:
+    assert values.later_moment(text, datetime(2026, 5, 25, 10, tzinfo=UTC)) == moment
+
+
+def test_tomorrow_and_a_date_begin_at_local_midnight() -> None:
+    now = datetime(2026, 5, 25, 10, tzinfo=UTC)
+    tomorrow = datetime(2026, 5, 26).astimezone()
+    assert values.later_moment("tomorrow", now) == values.rfc3339(tomorrow)
+    assert values.later_moment("2026-05-26", now) == values.rfc3339(tomorrow)
+    with pytest.raises(ValueError, match="is no time"):
+        values.later_moment("yesterday", now)
+
+
+@pytest.mark.parametrize(
+    ("secs", "text"),
+    [(0, "0s"), (12.9, "12s"), (62, "1m02s"), (300, "5m"), (3900, "1h05m"), (97_200, "1d03h"), (86_460, "1d")],
+)
+def test_a_duration_is_its_two_largest_units(secs: float, text: str) -> None:
+    assert values.duration_text(secs) == text
+
+
+def test_a_clock_that_was_set_back_makes_no_negative_time() -> None:
+    assert values.seconds_since("2026-05-25T10:00:05.5Z", datetime(2026, 5, 25, 10, tzinfo=UTC)) == 0

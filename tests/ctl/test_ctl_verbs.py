@@ -67,7 +67,7 @@ def test_with_wait_the_summary_is_all_on_stdout_and_the_outcome_the_exit_status(
     ended = omkctl("send-task", *arguments, "coder", "fix it")
     assert (ended.status, ended.out) == (status, "did it\n")
     assert f"t1 {state} (coder)" in ended.err
-    assert daemon.asked[-1] == ("task.wait", {"ids": ["t1"], "until": "done"})
+    assert daemon.asked[-1] == ("task.wait", {"ids": ["t1"], "until": "done", "any": False})
 
 
 def test_wait_started_ends_when_it_runs(scripted: Scripted, omkctl: Omkctl) -> None:
@@ -134,7 +134,7 @@ def test_wait_ends_in_0_only_if_all_succeeded(
     ended = omkctl("wait", "t0", "t1")
     assert (ended.status, ended.err) == (status, "")
     assert ended.out == "".join(f"t{number} {state} (coder)\n" for number, state in enumerate(states))
-    assert daemon.asked == [("task.wait", {"ids": ["t0", "t1"], "any": False})]
+    assert daemon.asked == [("task.wait", {"ids": ["t0", "t1"], "until": "done", "any": False})]
     assert json.loads(omkctl("wait", "t0", "--json").out) == {"tasks": tasks}
 
 
@@ -410,13 +410,17 @@ def test_workers_are_a_table(scripted: Scripted, omkctl: Omkctl, verb: list[str]
 
 def test_a_worker_is_shown_and_removed(scripted: Scripted, omkctl: Omkctl) -> None:
     daemon = scripted(
-        {"worker.get": always(worker()), "worker.remove": always({"name": "coder", "moved_to": "removed/coder.9"})}
+        {
+            "worker.get": always(worker()),
+            "worker.log": always({"path": "/w/host.log", "lines": ["hello", "t1: running"]}),
+            "worker.remove": always({"name": "coder", "moved_to": "removed/coder.9"}),
+        }
     )
     out = omkctl("worker", "show", "coder").out
-    for part in ("worker coder", "ready", "sh -c 'wc -w'", "300 s"):
+    for part in ("worker coder", "ready", "sh -c 'wc -w'", "5m, then 10s", "host.log\n    hello\n"):
         assert part in out
     assert "removed/coder.9" in omkctl("worker", "remove", "coder", "--force").out
-    assert daemon.asked[1] == ("worker.remove", {"name": "coder", "force": True})
+    assert daemon.asked[-1] == ("worker.remove", {"name": "coder", "drain": False, "force": True})
 
 
 @pytest.fixture
@@ -432,6 +436,8 @@ def status() -> dict[str, Any]:
         "tasks": {"queued": 2, "running": 0, "failed": 1},
         "workers": [worker()],
         "invalid_workers": [{"worker": "bad", "error": "no role"}],
+        "unacked": 4,
+        "draining": None,
         "rejected_lines": 3,
         "retried_writes": [{"path": "/s/t/x", "error": "No space left on device", "since": TS}],
         "connections": 1,
@@ -447,6 +453,7 @@ def test_status_is_one_screen(scripted: Scripted, omkctl: Omkctl, status: dict[s
         "42 units",
         "worker bad is not valid: no role",
         "No space left",
+        "needs a person: 4",
         "coder",
     ):
         assert part in out
@@ -508,3 +515,73 @@ def test_a_reader_that_has_had_enough_is_no_error(
     with (tmp_path / "stdout").open("w") as opened:
         monkeypatch.setattr("sys.stdout", Gone())
         assert run(["events"]) == 0
+
+
+# --- how far, who, why -------------------------------------------------------------------------------------------
+
+PROGRESS = {"percent": 40.0, "message": "half\x1b[31m way\n", "ts": TS}
+
+
+def test_progress_of_what_runs_has_a_column(scripted: Scripted, omkctl: Omkctl) -> None:
+    tasks = [task("t1", "success", progress=PROGRESS), task("t2", "running", progress=PROGRESS), task("t3", "running")]
+    scripted({"task.list": in_turn(always({"tasks": tasks, "next": None}), always({"tasks": tasks[:1], "next": None}))})
+    header, first, second, third = omkctl("tasks").out.splitlines()
+    assert header.split() == ["ID", "STATE", "WORKER", "QUEUED", "PROGRESS", "TASK"]
+    assert [line.endswith("  40 % half way  fix it") for line in (first, second, third)] == [False, True, False]
+    assert "PROGRESS" not in omkctl("tasks").out
+
+
+@pytest.mark.parametrize(
+    ("by", "words"),
+    [
+        ({"kind": "client", "uid": 0, "pid": 7}, "root (pid 7)"),
+        ({"kind": "client", "uid": 987_654, "pid": 7}, "uid 987654 (pid 7)"),
+        ({"kind": "worker", "worker": "coder"}, "worker coder"),
+        ({"kind": "unknown", "uid": 0, "pid": 7}, "unknown (pid 7)"),
+        ({"kind": "omkd"}, "omkd"),
+    ],
+)
+def test_show_says_who_sent_it(scripted: Scripted, omkctl: Omkctl, by: dict[str, object], words: str) -> None:
+    scripted({"task.get": always(task(by=by, why="waits for t9", priority=3))})
+    out = omkctl("show", "t1").out
+    for line in (f"by:         {words}", "state:      queued: waits for t9", "priority:   3"):
+        assert f"  {line}\n" in out
+    assert "hand-outs" not in out
+
+
+def test_status_says_what_runs_drains_and_has_trouble(
+    scripted: Scripted, omkctl: Omkctl, status: dict[str, Any]
+) -> None:
+    status["tasks"]["running"] = 1
+    status["workers"] = [worker(), worker("docs", state="stalled"), worker("web", state="paused")]
+    status["draining"] = ["t2"]
+    daemon = scripted(
+        {
+            "omkd.status": always(status),
+            "task.list": always({"tasks": [task("t2", "running", started=TS, progress=PROGRESS)], "next": None}),
+        }
+    )
+    out = omkctl("status").out
+    for part in (
+        "t2 running (coder)",
+        " of 5m, 40 % half way",
+        "waits for t2",
+        "no sign of life from: docs",
+        "paused: web",
+    ):
+        assert part in out
+    assert daemon.asked[-1][1]["states"] == ["running"]
+
+
+def test_what_may_be_done_once_only_is_sent_once(scripted: Scripted, omkctl: Omkctl) -> None:
+    daemon = scripted(dict.fromkeys(("task.retry", "task.release", "worker.restart"), fail(Hangup())))
+    for arguments in (["retry", "t1"], ["release", "t1"], ["worker", "restart", "coder"]):
+        ran = omkctl(*arguments)
+        assert ran.status == 4
+    assert [method for method, _ in daemon.asked] == ["task.retry", "task.release", "worker.restart"]
+
+
+def test_a_shutdown_of_an_older_daemon_is_asked_for_in_its_words(scripted: Scripted, omkctl: Omkctl) -> None:
+    daemon = scripted({"omkd.shutdown": always(Stream({}, hang_up=True))})
+    assert omkctl("shutdown").status == 0
+    assert daemon.asked == [("omkd.shutdown", {})]

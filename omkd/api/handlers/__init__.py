@@ -5,17 +5,20 @@ from typing import Final
 
 from omkd.api.calls import Handler
 
-from . import daemon, escalations, events, log, steering, tasks, tending, workers
+from . import daemon, decisions, escalations, events, log, steering, task_list, tasks, tending, workers
 
 HANDLERS: Final[Mapping[str, Handler]] = {
     "omkd.hello": daemon.hello,
     "omkd.status": daemon.status,
     "omkd.shutdown": daemon.shutdown,
+    "omkd.reload": daemon.reload,
+    "omkd.config": daemon.config,
     "omkd.verify": daemon.verify,
     "rpc.discover": daemon.discover,
     "worker.add": workers.add,
     "worker.list": workers.list_workers,
     "worker.get": workers.get,
+    "worker.log": tending.log,
     "worker.update": tending.update,
     "worker.adopt": tending.adopt,
     "worker.apply": tending.apply,
@@ -24,7 +27,7 @@ HANDLERS: Final[Mapping[str, Handler]] = {
     "worker.restart": tending.restart,
     "worker.remove": workers.remove,
     "task.send": tasks.send,
-    "task.list": tasks.list_tasks,
+    "task.list": task_list.list_tasks,
     "task.update": steering.update,
     "task.cancel": steering.cancel,
     "task.retry": steering.retry,
@@ -39,5 +42,9 @@ HANDLERS: Final[Mapping[str, Handler]] = {
     "escalation.list": escalations.list_escalations,
     "escalation.tail": escalations.tail,
     "escalation.ack": escalations.ack,
+    "decision.list": decisions.list_decisions,
+    "decision.answer": decisions.answer,
+    "decision.ask": decisions.ask,
+    "decision.wait": decisions.wait,
     "subscription.cancel": daemon.cancel_subscription,
 }

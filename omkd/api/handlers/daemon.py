@@ -1,6 +1,7 @@
-"""omkd.hello, status, shutdown, verify, rpc.discover, subscription.cancel."""
+"""omkd.hello, status, shutdown, reload, config, verify, rpc.discover, subscription.cancel."""
 
 import os
+from functools import cache
 
 import trio
 
@@ -61,6 +62,7 @@ def status(call: Call, _: NoParams) -> Answer:
         draining=running(call) if hub.draining else None,
         rejected_lines=U32(hub.state.rejected_lines),
         retried_writes=list(hub.retried.by_path.values()),
+        notices=call.desk.notices.status(),
         connections=U32(call.desk.connections),
     )
     return Answer(result=result)
@@ -84,6 +86,14 @@ def running(call: Call) -> list[TaskId]:
     return [entry.id for entry in call.hub.state.ledger.running()]
 
 
+def reload(call: Call, _: NoParams) -> Answer:
+    return Answer(result=call.desk.configuration.reload())
+
+
+def config(call: Call, _: NoParams) -> Answer:
+    return Answer(result=call.desk.configuration.shown())
+
+
 async def verify(call: Call, _: NoParams) -> Answer:
     """Of all that is on disk now; the writers have caught up with it when it begins."""
     from omkd.services.verify import verify_session  # rarely needed
@@ -102,7 +112,12 @@ async def verify(call: Call, _: NoParams) -> Answer:
 
 
 def discover(_: Call, __: NoParams) -> Answer:
-    return Answer(result=codec.encode(openrpc_document()))
+    return Answer(result=encoded_document())
+
+
+@cache
+def encoded_document() -> bytes:
+    return codec.encode(openrpc_document())
 
 
 def cancel_subscription(call: Call, params: SubscriptionParams) -> Answer:

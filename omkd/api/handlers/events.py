@@ -4,10 +4,10 @@ from omkd.api.calls import Answer, Call, Follow
 from omkd.api.filters import unit_matches
 from omkd.api.history import newest, oldest, seq_before
 from omkd.api.live import follow_units
-from omkd.core.reports import Rejected, spoken_by
+from omkd.core.reports import Rejected, spoken_by, with_question
 from omkd.protocol import codec
 from omkd.protocol.errors import ApiError, ErrorKind
-from omkd.protocol.events import ByWorker, PersonNeeded, PublishedEvent, Unit
+from omkd.protocol.events import By, ByWorker, Event, PersonNeeded, PreflightRequest, PublishedEvent, Unit
 from omkd.protocol.jsonrpc import Connection
 from omkd.protocol.limits import PAGE_LIMIT, TASK_BYTES
 from omkd.protocol.methods import (
@@ -34,8 +34,16 @@ def publish(call: Call, params: PublishParams) -> Answer:
         raise ApiError(
             ErrorKind.TOO_LARGE, f"the event has {size} bytes, at most {TASK_BYTES} are taken", limit=TASK_BYTES
         )
-    seq = call.hub.log.append(Draft(by=by, events=(event,))).seq
+    seq = call.hub.log.append(Draft(by=by, events=recorded_as(call, by, event))).seq
     return Answer(result=SeqResult(seq=seq), seq=seq)
+
+
+def recorded_as(call: Call, by: By, event: PublishedEvent) -> tuple[Event, ...]:
+    """A router's PreflightRequest is a question for a person, too."""
+    if not isinstance(event, PreflightRequest):
+        return (event,)
+    worker = by.worker if isinstance(by, ByWorker) else None
+    return with_question(call.hub.state, event, worker, call.hub.now())
 
 
 def spoken(by: ByWorker, event: PublishedEvent) -> PublishedEvent:

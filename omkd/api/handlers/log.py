@@ -1,6 +1,8 @@
 """task.log: the output of a run, so far or live."""
 
 import base64
+import contextlib
+import errno
 import os
 from pathlib import Path
 from typing import Final
@@ -17,6 +19,7 @@ from omkd.protocol.methods import TaskLogNotification, TaskLogParams, TaskLogRes
 from omkd.protocol.scalars import U64
 from omkd.services.hub import Hub, Wakeup
 from omkd.store.files import OPEN_FLAGS
+from omkd.store.trimming import left_out_line
 from omkd.store.watch import Watcher, open_watcher
 
 from .tasks import entry_of
@@ -32,8 +35,7 @@ async def log(call: Call, params: TaskLogParams) -> Answer:
     number = await handout_of(call.hub, entry, params)
     path = run_output(call.hub, entry, number, params)
     start = params.offset if params.tail is None else max(0, size_of(path) - params.tail)
-    data = read_chunk(path, start)
-    end = start + len(data)
+    data, end = read_chunk(path, start)
     follow = None
     if params.follow and not (is_over(entry, number) and end >= size_of(path)):
         subscription = call.caller.new_subscription()
@@ -78,20 +80,27 @@ def run_output(hub: Hub, entry: TaskEntry, number: int, params: TaskLogParams) -
 
 
 async def follow_output(call: Call, entry: TaskEntry, number: int, path: Path, subscription: U64, offset: int) -> None:
-    """Sends what is appended, until the hand-out is over and all of it was sent."""
-    async with open_watcher() as watcher, trio.open_nursery() as nursery:
-        grown = Wakeup()
-        nursery.start_soon(wake_on_growth, watcher, path, grown)
-        nursery.start_soon(wake_on_facts, call.hub, grown)
-        while True:
-            over = is_over(entry, number)
-            while data := read_chunk(path, offset):
-                offset += len(data)
-                await notify(call, subscription, data, offset, end=False)
-            if over:
-                await notify(call, subscription, b"", offset, end=True)
-                nursery.cancel_scope.cancel()
-            await grown.wait()
+    """Sends what is appended, until the hand-out is over and all of it was sent.
+
+    From one open file: when the run ends, the host may put a shorter one in its place.
+    """
+    with contextlib.ExitStack() as opened:
+        async with open_watcher() as watcher, trio.open_nursery() as nursery:
+            grown = Wakeup()
+            nursery.start_soon(wake_on_growth, watcher, path, grown)
+            nursery.start_soon(wake_on_facts, call.hub, grown)
+            output: int | None = None
+            while True:
+                over = is_over(entry, number)
+                if output is None and (output := open_output(path)) is not None:
+                    opened.callback(os.close, output)
+                while output is not None and (chunk := chunk_at(output, offset))[0]:
+                    data, offset = chunk
+                    await notify(call, subscription, data, offset, end=False)
+                if over:
+                    await notify(call, subscription, b"", offset, end=True)
+                    nursery.cancel_scope.cancel()
+                await grown.wait()
 
 
 async def wake_on_growth(watcher: Watcher, path: Path, grown: Wakeup) -> None:
@@ -131,15 +140,39 @@ def size_of(path: Path) -> int:
         return 0
 
 
-def read_chunk(path: Path, offset: int) -> bytes:
-    """Empty at the end, and while there is no file. Raises ApiError for what cannot be read."""
+def read_chunk(path: Path, offset: int) -> tuple[bytes, int]:
+    """Of what the path names now, see `chunk_at`; nothing while there is no file. Raises ApiError."""
+    output = open_output(path)
+    if output is None:
+        return b"", offset
     try:
-        descriptor = os.open(path, os.O_RDONLY | OPEN_FLAGS)
+        return chunk_at(output, offset)
+    finally:
+        os.close(output)
+
+
+def open_output(path: Path) -> int | None:
+    """A descriptor; None while there is no file. Raises ApiError for what cannot be read."""
+    try:
+        return os.open(path, os.O_RDONLY | OPEN_FLAGS)
     except FileNotFoundError:
-        return b""
+        return None
     except OSError as error:
         raise ApiError(ErrorKind.NOT_FOUND, f"{path}: {error}", path=str(path)) from error
+
+
+def chunk_at(output: int, offset: int) -> tuple[bytes, int]:
+    """The next bytes and where they end; none at the end of the file.
+
+    A hole is where the host left out the middle of a long output: a line stands for it.
+    """
     try:
-        return os.pread(descriptor, CHUNK_BYTES, offset)
-    finally:
-        os.close(descriptor)
+        start = os.lseek(output, offset, os.SEEK_DATA)
+        end = os.lseek(output, start, os.SEEK_HOLE)
+    except OSError as error:
+        if error.errno != errno.ENXIO:  # nothing but a hole, or nothing at all, from there on
+            raise
+        return b"", offset
+    data = os.pread(output, min(CHUNK_BYTES, end - start), start)
+    skipped = left_out_line(start - offset) if start > offset else b""
+    return skipped + data, start + len(data)

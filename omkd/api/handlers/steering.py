@@ -14,17 +14,18 @@ from omkd.protocol.events import (
     TaskCancelRequested,
     TaskHeld,
     TaskLost,
+    TaskQueued,
     TaskReleased,
     TaskRequeued,
     TaskUpdated,
 )
 from omkd.protocol.methods import TaskCancelParams, TaskIdsParams, TasksResult, TaskState, TaskUpdateParams
 from omkd.protocol.records import Outcome
-from omkd.protocol.scalars import U32, TaskId
+from omkd.protocol.scalars import I32, U32, TaskId
 from omkd.services.hub import Hub
 from omkd.store.event_log import Draft
 
-from .tasks import check_after, check_target, check_text, entry_of, invalid
+from .tasks import check_after, check_room, check_target, check_text, entry_of, invalid
 
 
 def update(call: Call, params: TaskUpdateParams) -> Answer:
@@ -83,18 +84,31 @@ def retry(call: Call, params: TaskIdsParams) -> Answer:
         if not entry.state.is_final:
             text = f"{entry.id} is {entry.state.value}, only a task that ended can be run again"
             raise ApiError(ErrorKind.REFUSED, text, id=entry.id, state=entry.state.value)
-    again = [
-        TaskRequeued(
+    check_room(call.hub, *[entry.task for entry in entries])
+    again = [asking_again(call.hub, entry) for entry in entries]
+    tasks = call.hub.state.ledger.tasks
+    return recorded(call, entries, again, lambda done: tasks_result(call.hub, [tasks[each.id] for each in done]))
+
+
+def asking_again(hub: Hub, entry: TaskEntry) -> Event:
+    """One that is no longer in memory is queued anew, with the same id; its hand-outs are counted on."""
+    if entry.id not in hub.state.ledger.tasks:
+        return TaskQueued(
             task_id=entry.id,
-            handout=U32(entry.handout),
-            worker=entry.worker,
-            outcome=Outcome.DONE,
-            why="run again by request",
-            by_hand=True,
+            target=entry.target,
+            task=entry.task,
+            priority=I32(entry.priority),
+            retries=None if entry.retries is None else U32(entry.retries),
+            handouts=U32(entry.handout),
         )
-        for entry in entries
-    ]
-    return recorded(call, entries, again, lambda done: tasks_result(call.hub, done))
+    return TaskRequeued(
+        task_id=entry.id,
+        handout=U32(entry.handout),
+        worker=entry.worker,
+        outcome=Outcome.DONE,
+        why="run again by request",
+        by_hand=True,
+    )
 
 
 def cancel(call: Call, params: TaskCancelParams) -> Answer:

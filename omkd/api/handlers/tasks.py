@@ -1,23 +1,20 @@
-"""task.send, list, get, wait."""
+"""task.send, get, wait."""
 
 import math
-from collections.abc import Iterator
 
 import trio
 
 from omkd.api.calls import Answer, Call
-from omkd.core.ledger import TaskEntry
+from omkd.core.kept import KeyUse
+from omkd.core.task_entry import TaskEntry, chars_of
 from omkd.core.views import task_view
 from omkd.protocol import codec
 from omkd.protocol.errors import ApiError, ErrorKind
 from omkd.protocol.events import Target, TaskQueued, ToAny, ToRole, ToWorker
-from omkd.protocol.limits import KEY_CHARS, PAGE_LIMIT, TASK_BYTES
+from omkd.protocol.limits import KEY_CHARS, TASK_BYTES
 from omkd.protocol.methods import (
     NewTask,
-    Task,
     TaskIdParams,
-    TaskListParams,
-    TaskListResult,
     TaskSendParams,
     TasksResult,
     TaskState,
@@ -29,6 +26,7 @@ from omkd.protocol.nearest import hint
 from omkd.protocol.records import WorkerTask
 from omkd.protocol.scalars import Seq, TaskId
 from omkd.services.hub import Hub
+from omkd.services.older_tasks import older_task
 from omkd.store.event_log import Draft
 
 
@@ -38,10 +36,11 @@ def send(call: Call, params: TaskSendParams) -> Answer:
     hub = call.hub
     known = hub.state.ledger.keys.get(params.key) if params.key is not None else None
     if known is not None:
-        return same_again(hub, hub.state.ledger.tasks[known], params)
+        return same_again(hub, known, params)
     check_text(worker_task(params.task.id or TaskId(""), params.task))
     check_target(hub, params.target)
     check_after(hub, params.after)
+    check_room(hub, worker_task(TaskId(""), params.task))
     if params.task.id is not None and params.task.id in hub.state.ledger.tasks:
         text = f"there is a task {params.task.id} already: choose another id, or leave it to omkd"
         raise ApiError(ErrorKind.CONFLICT, text, id=params.task.id)
@@ -53,7 +52,7 @@ def send(call: Call, params: TaskSendParams) -> Answer:
         key=params.key,
         priority=params.priority,
         not_before=params.not_before,
-        after=params.after,
+        after=[each for each in params.after if not succeeded_long_ago(hub, each)],
         hold=params.hold,
         retries=params.retries,
     )
@@ -61,15 +60,17 @@ def send(call: Call, params: TaskSendParams) -> Answer:
     return Answer(result=task_view(hub.state, hub.state.ledger.tasks[task_id]), seq=unit.seq)
 
 
-def same_again(hub: Hub, entry: TaskEntry, params: TaskSendParams) -> Answer:
+def same_again(hub: Hub, use: KeyUse, params: TaskSendParams) -> Answer:
     """What was sent first is kept in the log; the queue may have changed it since."""
-    sent = hub.log.read_after(Seq(entry.seq - 1), max_units=1)
-    first = next((event for each in sent for event in each.unit.events if isinstance(event, TaskQueued)), entry)
+    entry = entry_of(hub, use.task_id)
+    sent = hub.log.read_after(Seq(use.seq - 1), max_units=1)
+    events = [event for each in sent if each.seq == use.seq for event in each.unit.events]
+    first = next((event for event in events if isinstance(event, TaskQueued)), entry)
     asked_id = params.task.id or entry.id
     if (first.target, first.task) != (params.target, worker_task(asked_id, params.task)):
         text = f"key {params.key!r} was used for {entry.id}, which is another task: use a new key"
         raise ApiError(ErrorKind.CONFLICT, text, id=entry.id)
-    return Answer(result=task_view(hub.state, entry), seq=entry.seq)
+    return Answer(result=task_view(hub.state, entry), seq=use.seq)
 
 
 def worker_task(task_id: TaskId, task: NewTask) -> WorkerTask:
@@ -105,6 +106,18 @@ def check_text(task: WorkerTask) -> None:
         raise ApiError(ErrorKind.TOO_LARGE, text, limit=TASK_BYTES)
 
 
+def check_room(hub: Hub, *tasks: WorkerTask) -> None:
+    """Raises ApiError QUEUE_FULL when these would be more than may wait."""
+    limits, ledger = hub.queue_limits, hub.state.ledger
+    advice = "wait until some are done, cancel some, or raise it in omkd.toml"
+    if ledger.waiting + len(tasks) > limits.max_tasks:
+        text = f"{ledger.waiting} tasks wait, max_queued_tasks is {limits.max_tasks}: {advice}"
+        raise ApiError(ErrorKind.QUEUE_FULL, text, limit="max_queued_tasks", max=limits.max_tasks)
+    if ledger.waiting_chars + sum(map(chars_of, tasks)) > limits.max_bytes:
+        text = f"the texts of {ledger.waiting} waiting tasks reach max_queued_bytes, {limits.max_bytes}: {advice}"
+        raise ApiError(ErrorKind.QUEUE_FULL, text, limit="max_queued_bytes", max=limits.max_bytes)
+
+
 def check_after(hub: Hub, after: list[TaskId], waiting: TaskId | None = None) -> None:
     """Raises ApiError for a task that is not there, and when `waiting` would wait for itself."""
     for task_id in after:
@@ -117,6 +130,11 @@ def check_after(hub: Hub, after: list[TaskId], waiting: TaskId | None = None) ->
         if task_id not in reached and (entry := hub.state.ledger.tasks.get(task_id)) is not None:
             reached.add(task_id)
             ahead += entry.after
+
+
+def succeeded_long_ago(hub: Hub, task_id: TaskId) -> bool:
+    """It need not be waited for; one that is no longer in memory cannot be."""
+    return task_id not in hub.state.ledger.tasks and entry_of(hub, task_id).state is TaskState.SUCCESS
 
 
 def check_target(hub: Hub, target: Target) -> None:
@@ -139,53 +157,6 @@ def check_target(hub: Hub, target: Target) -> None:
 
 def get(call: Call, params: TaskIdParams) -> Answer:
     return Answer(result=task_view(call.hub.state, entry_of(call.hub, params.id)), seq=call.hub.log.written)
-
-
-def list_tasks(call: Call, params: TaskListParams) -> Answer:
-    """The newest tasks that fit, oldest first."""
-    limit = max(1, min(params.limit, PAGE_LIMIT))
-    page: list[Task] = []
-    more = False
-    for entry in older_than(call.hub, params.before):
-        if not fits(call.hub, entry, params):
-            continue
-        if len(page) == limit:
-            more = True
-            break
-        page.append(task_view(call.hub.state, entry))
-    page.reverse()
-    return Answer(result=TaskListResult(tasks=page, next=page[0].id if more else None), seq=call.hub.log.written)
-
-
-def older_than(hub: Hub, before: TaskId | None) -> Iterator[TaskEntry]:
-    """Newest first."""
-    entries = hub.state.ledger.newest_first()
-    if before is None:
-        return entries
-    bound = entry_of(hub, before).seq
-    return (entry for entry in entries if entry.seq < bound)
-
-
-def fits(hub: Hub, entry: TaskEntry, params: TaskListParams) -> bool:
-    if params.states and entry.state not in params.states:
-        return False
-    if params.since is not None and entry.queued < params.since:
-        return False
-    if params.finished_since is not None and (entry.finished is None or entry.finished < params.finished_since):
-        return False
-    if params.worker is not None and params.worker not in (entry.worker, named_worker(entry.target)):
-        return False
-    return params.role is None or params.role in roles_of(hub, entry)
-
-
-def named_worker(target: Target) -> str | None:
-    return target.value if isinstance(target, ToWorker) else None
-
-
-def roles_of(hub: Hub, entry: TaskEntry) -> set[str]:
-    roles = {entry.target.value} if isinstance(entry.target, ToRole) else set()
-    names = {entry.worker, named_worker(entry.target)}
-    return roles | {worker.spec.role for worker in hub.state.roster.workers.values() if worker.name in names}
 
 
 async def wait(call: Call, params: TaskWaitParams) -> Answer:
@@ -222,7 +193,7 @@ def is_there(entry: TaskEntry, until: WaitUntil) -> bool:
 
 def entry_of(hub: Hub, task_id: TaskId) -> TaskEntry:
     """Raises ApiError NOT_FOUND, with what there is."""
-    entry = hub.state.ledger.tasks.get(task_id)
+    entry = hub.state.ledger.tasks.get(task_id) or older_task(hub, task_id)
     if entry is None:
         recent = [known.id for known, _ in zip(hub.state.ledger.newest_first(), range(10), strict=False)]
         text = f"no task {task_id!r}{hint(task_id, recent, 'there is none yet: omkctl send-task')}"

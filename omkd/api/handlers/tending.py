@@ -1,4 +1,7 @@
-"""worker.update, adopt, apply, pause, resume, restart: what one can do with a worker that is there."""
+"""worker.log, update, adopt, apply, pause, resume, restart: what one can do with a worker that is there."""
+
+import os
+from pathlib import Path
 
 from attrs import asdict, evolve
 
@@ -8,10 +11,13 @@ from omkd.core.views import worker_view
 from omkd.protocol import codec
 from omkd.protocol.errors import ApiError, ErrorKind
 from omkd.protocol.events import WorkerPaused, WorkerResumed, WorkerUpdated
+from omkd.protocol.limits import HOST_LOG_LINES
 from omkd.protocol.methods import (
     WorkerAddParams,
     WorkerApplyParams,
     WorkerApplyResult,
+    WorkerLogParams,
+    WorkerLogResult,
     WorkerNameParams,
     WorkerPauseParams,
     WorkerRemoveParams,
@@ -22,14 +28,26 @@ from omkd.protocol.records import Runner
 from omkd.protocol.scalars import U32, WorkerName
 from omkd.services.hub import Hub
 from omkd.store.event_log import Draft
-from omkd.store.files import read_regular
+from omkd.store.files import OPEN_FLAGS, read_regular
 
 from .tasks import invalid
 from .workers import add_worker, check_worker, entry_of, remove_worker, spec_for, until_idle
 
 RUNNER_LIMIT_BYTES = 1024 * 1024
+HOST_LOG_TAIL_BYTES = 256 * 1024
+"""What is read of a host.log, so that a reply stays below its limit whatever stands there."""
 
-OF_RUNNER = ("command", "env", "budget_secs", "grace_secs", "idle_exit_secs", "on_interrupt", "retries", "stall_secs")
+OF_RUNNER = (
+    "command",
+    "env",
+    "budget_secs",
+    "grace_secs",
+    "idle_exit_secs",
+    "on_interrupt",
+    "retries",
+    "stall_secs",
+    "output_bytes",
+)
 OF_SPEC = ("role", "project_dir", "approval_policy", "approval_timeout_secs", "external_tools")
 
 
@@ -110,8 +128,8 @@ async def apply(call: Call, params: WorkerApplyParams) -> Answer:
         if name in names[:number]:
             raise invalid(f"workers[{number}].name", f"{name!r} is declared twice")
     updated: dict[str, list[str]] = {}
-    for declared in params.workers:
-        check_worker(declared)
+    for number, declared in enumerate(params.workers):
+        check_declared(number, declared)
         if declared.name in hub.state.roster.workers:
             entry = own_entry(hub, declared.name, "declared: `omkctl worker adopt` it first")
             updated[entry.name] = changed_fields(entry, update_for(hub, entry, declared))
@@ -134,8 +152,43 @@ async def apply(call: Call, params: WorkerApplyParams) -> Answer:
     return Answer(result=result, seq=hub.log.written)
 
 
+def check_declared(number: int, declared: WorkerAddParams) -> None:
+    """Raises ApiError whose path says which worker it is."""
+    try:
+        check_worker(declared)
+    except ApiError as fault:
+        if "path" not in fault.data:
+            raise
+        place = f"workers[{number}]"
+        data = {**fault.data, "path": f"{place}.{fault.data['path']}"}
+        raise ApiError(fault.kind, f"{place}.{fault.message}", **data) from None
+
+
 def is_pruned(entry: WorkerEntry, names: list[WorkerName], params: WorkerApplyParams) -> bool:
     return params.prune and not entry.foreign and entry.name not in names
+
+
+def log(call: Call, params: WorkerLogParams) -> Answer:
+    """Of the newest file alone: a new one is begun at 1 MiB. Raises ApiError for what cannot be read."""
+    path = call.hub.session.worker(entry_of(call.hub, params.name).name).host_log
+    try:
+        text = read_end(path, HOST_LOG_TAIL_BYTES)
+    except FileNotFoundError:
+        text = b""
+    except OSError as error:
+        raise ApiError(ErrorKind.NOT_FOUND, f"{path}: {error}", path=str(path)) from error
+    lines = text.decode(errors="replace").splitlines()
+    wanted = min(params.lines, HOST_LOG_LINES)
+    return Answer(result=WorkerLogResult(path=str(path), lines=lines[len(lines) - min(wanted, len(lines)) :]))
+
+
+def read_end(path: Path, limit_bytes: int) -> bytes:
+    """The last bytes of a file, from the beginning of a line. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | OPEN_FLAGS)
+    with open(descriptor, "rb", buffering=0) as opened:
+        start = max(0, os.fstat(descriptor).st_size - limit_bytes)
+        content = os.pread(opened.fileno(), limit_bytes, start)
+    return content.partition(b"\n")[2] if start else content
 
 
 async def pause(call: Call, params: WorkerPauseParams) -> Answer:
@@ -165,11 +218,13 @@ async def restart(call: Call, params: WorkerRestartParams) -> Answer:
         text = f"worker {entry.name} has no command, another program plays it: restart that"
         raise ApiError(ErrorKind.REFUSED, text, worker=entry.name)
     was_paused = entry.paused
-    if params.drain:
-        await pause(call, WorkerPauseParams(name=entry.name, reason="drains for a restart", drain=True))
-    await call.desk.supervisor.restart(entry.name, force=params.force)
-    if params.drain and not was_paused:
-        resume(call, WorkerNameParams(name=entry.name))
+    try:
+        if params.drain:
+            await pause(call, WorkerPauseParams(name=entry.name, reason="drains for a restart", drain=True))
+        await call.desk.supervisor.restart(entry.name, force=params.force)
+    finally:  # also when who asked went away
+        if params.drain and not was_paused:
+            resume(call, WorkerNameParams(name=entry.name))
     return Answer(result=worker_view(hub.state, entry), seq=hub.log.written)
 
 

@@ -1,6 +1,7 @@
 """worker.add, list, get, remove."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from omkd.api.calls import Answer, Call
@@ -9,7 +10,7 @@ from omkd.core.views import worker_view
 from omkd.protocol import codec
 from omkd.protocol.errors import ApiError, ErrorKind
 from omkd.protocol.events import TaskLost, WorkerPaused, WorkerRegistered, WorkerRemoved
-from omkd.protocol.limits import TASK_BYTES
+from omkd.protocol.limits import MIN_RUN_OUTPUT_BYTES, TASK_BYTES
 from omkd.protocol.methods import (
     NoParams,
     WorkerAddParams,
@@ -55,7 +56,8 @@ async def add_worker(call: Call, params: WorkerAddParams) -> WorkerEntry:
     try:
         unit = hub.log.append(Draft(by=call.caller.by(), events=(registered,)))
     except LogWriteFailed:
-        directory.path.rmdir()
+        with suppress(OSError):  # an empty one is taken by the next call
+            directory.path.rmdir()
         raise
     entry = hub.state.roster.workers[params.name]
     await hub.log.commit(unit.seq)
@@ -76,10 +78,13 @@ def same_again(known: WorkerEntry, asked: WorkerRegistered) -> WorkerEntry:
 
 
 def claim_directory(directory: WorkerDir) -> None:
-    """Raises ApiError when a directory is there that is not a worker's (yet), or none can be made."""
+    """Raises ApiError when a directory is there that is not a worker's (yet), or none can be made.
+
+    An empty one is taken: a call that was interrupted here, or could not sync it, may have left it.
+    """
     try:
         make_dir(directory.path.parent)
-        directory.path.mkdir(mode=0o700)
+        make_or_take_empty(directory.path)
         directory.path.chmod(0o700)
         sync_dir(directory.path.parent)
     except FileExistsError:
@@ -87,6 +92,14 @@ def claim_directory(directory: WorkerDir) -> None:
         raise ApiError(ErrorKind.CONFLICT, text, path=str(directory.path)) from None
     except OSError as error:
         raise ApiError(ErrorKind.WRITE_FAILED, f"{directory.path}: {error}", path=str(directory.path)) from error
+
+
+def make_or_take_empty(path: Path) -> None:
+    try:
+        path.mkdir(mode=0o700)
+    except FileExistsError:
+        if path.is_symlink() or not path.is_dir() or any(path.iterdir()):
+            raise
 
 
 def spec_for(directory: WorkerDir, params: WorkerAddParams) -> WorkerSpec:
@@ -134,6 +147,8 @@ def check_runner(runner: Runner, project_dir: str | None) -> None:
     for name in runner.env:
         if not name or "=" in name:
             raise invalid("runner.env", f"{name!r} cannot be the name of a variable")
+    if runner.output_bytes is not None and runner.output_bytes < MIN_RUN_OUTPUT_BYTES:
+        raise invalid("runner.output_bytes", f"{runner.output_bytes} is too few: at least {MIN_RUN_OUTPUT_BYTES}")
     if runner.budget_secs == 0:
         raise invalid("runner.budget_secs", "a budget of 0 s would end every run at once")
     if not command_exists(runner, project_dir):
@@ -201,6 +216,16 @@ async def remove_worker(call: Call, params: WorkerRemoveParams) -> WorkerRemoveR
     refuse_in_hand(hub, entry, params)
     grace_secs = DEFAULT_GRACE_SECS if entry.runner is None else entry.runner.grace_secs
     await call.desk.supervisor.stop(entry.name, grace_secs)
+    try:
+        return remove_stopped(call, entry, params)
+    except ApiError:
+        call.desk.supervisor.look_again()
+        raise
+
+
+def remove_stopped(call: Call, entry: WorkerEntry, params: WorkerRemoveParams) -> WorkerRemoveResult:
+    """Nothing else happens in the meantime: what the host wrote last is read, and the worker is gone."""
+    hub = call.hub
     directory = hub.session.worker(entry.name)
     try:
         lock = take_lock(directory.lock)

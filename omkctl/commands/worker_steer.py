@@ -1,0 +1,114 @@
+"""`omkctl worker adopt`, `pause`, `resume`, `restart`, `remove`.
+
+With --drain the answer comes when the worker has nothing in hand, however long that takes.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+
+from omkctl import confirm, options
+from omkctl.failures import timed_out
+from omkctl.invocation import Invocation
+from omkctl.link import Deadline, Late
+from omkctl.render import say
+from omkctl.shapes import Worker, WorkerRemoved
+from omkctl.verb import Verb
+
+drain = click.option("--drain", is_flag=True, help="Hand nothing more to it, and wait until nothing is in hand.")
+
+
+@click.command("adopt", cls=Verb)
+@click.argument("name")
+@click.pass_obj
+def adopt(invocation: Invocation, name: str) -> None:
+    """Make foreign worker NAME omkd's own: its runner.json counts from now on, its files follow the log."""
+    worker = invocation.client().call("worker.adopt", {"name": name}, Worker)
+    tell(invocation, worker, "is omkd's own")
+
+
+@click.command("pause", cls=Verb)
+@click.argument("name")
+@click.option("--reason", default="", metavar="TEXT", help="Why; the record keeps it.")
+@drain
+@options.timeout
+@click.pass_obj
+def pause(invocation: Invocation, name: str, reason: str, drain: bool, timeout: float | None) -> None:
+    """Hand nothing more to worker NAME. What it has in hand goes on; --drain waits for that."""
+    client = invocation.client()
+    paused = client.call("worker.pause", {"name": name, "reason": reason}, Worker)
+    if drain and paused["in_hand"]:
+        say(f"worker {name} is paused; waits for {' '.join(paused['in_hand'])}")
+        with telling_what_stays(name, timeout, drain=True):
+            paused = client.wait("worker.pause", {"name": name, "drain": True}, Worker, Deadline.after(timeout))
+    tell(invocation, paused, "is paused" + in_hand(paused))
+
+
+@click.command("resume", cls=Verb)
+@click.argument("name")
+@click.pass_obj
+def resume(invocation: Invocation, name: str) -> None:
+    """Hand work to worker NAME again."""
+    tell(invocation, invocation.client().call("worker.resume", {"name": name}, Worker), "gets work again")
+
+
+@click.command("restart", cls=Verb)
+@click.argument("name")
+@drain
+@click.option("--force", is_flag=True, help="Kill it at once; what it ran is interrupted.")
+@options.timeout
+@click.pass_obj
+def restart(invocation: Invocation, name: str, drain: bool, force: bool, timeout: float | None) -> None:
+    """End the host of worker NAME and start a new one.
+
+    Without --drain the host has its grace time to finish what it runs; what it cannot finish is interrupted, and run
+    again as the worker's --on-interrupt says. Also starts one that was given up after too many restarts.
+    """
+    asked = {"name": name, "drain": drain, "force": force}
+    with telling_what_stays(name, timeout, drain=drain):
+        worker = invocation.client().call_long("worker.restart", asked, Worker, Deadline.after(timeout))
+    tell(invocation, worker, "has a new host")
+
+
+@click.command("remove", cls=Verb)
+@click.argument("name")
+@drain
+@click.option("--force", is_flag=True, help="Even with tasks in hand: they become `lost`.")
+@options.timeout
+@confirm.yes
+@click.pass_obj
+def remove(invocation: Invocation, name: str, drain: bool, force: bool, timeout: float | None, yes: bool) -> None:
+    """End worker NAME's host and move its directory aside; nothing is deleted."""
+    confirm.ask(f"remove worker {name}? Its files are moved to removed/", answered=yes)
+    asked = {"name": name, "drain": drain, "force": force}
+    with telling_what_stays(name, timeout, drain=drain):
+        removed = invocation.client().call_long("worker.remove", asked, WorkerRemoved, Deadline.after(timeout))
+    if invocation.out.as_json:
+        invocation.out.json(removed)
+    else:
+        invocation.out.line(f"worker {removed['name']} removed; its files are in {removed['moved_to']}")
+
+
+def tell(invocation: Invocation, worker: Worker, what: str) -> None:
+    if invocation.out.as_json:
+        invocation.out.json(worker)
+    else:
+        invocation.out.line(f"worker {worker['name']} {what}")
+
+
+def in_hand(worker: Worker) -> str:
+    return f"; in hand: {' '.join(worker['in_hand'])}" if worker["in_hand"] else ""
+
+
+@contextmanager
+def telling_what_stays(name: str, timeout: float | None, *, drain: bool) -> Iterator[None]:
+    """The wait ends with us; that nothing is handed out stays."""
+    stays = f"; it stays paused (omkctl worker resume {name})" if drain else ""
+    try:
+        yield
+    except Late:
+        raise timed_out(f"worker {name} is not done within {timeout:g} s{stays}") from None
+    except KeyboardInterrupt:
+        say(f"worker {name}: no longer waited for{stays}")
+        raise

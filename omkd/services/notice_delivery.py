@@ -1,0 +1,150 @@
+"""One attempt to tell a person: a command with a time limit, the escalation on its stdin. Nothing else runs here."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+import trio
+from attrs import frozen
+
+from omkd.protocol import codec
+from omkd.protocol.redaction import redacted_text
+
+from .hosts import HIDDEN_FROM_HOSTS
+from .notice_rules import Matter, Means, PostTo, RunCommand, ShowOnDesktop
+
+COMPLAINT_BYTES: Final = 400
+"""Of what a command says on stderr: its end is shown in `status`."""
+
+READ_BYTES: Final = 4096
+
+
+class NotSent(Exception):
+    """The command did not do its work; the text says why."""
+
+
+@frozen(kw_only=True)
+class Delivery:
+    """argv, and what is on its stdin."""
+
+    argv: tuple[str, ...]
+    stdin: bytes
+
+
+def delivery_for(means: Means, matter: Matter, session: str, repeats: int) -> Delivery:
+    said = notice_json(matter, session, repeats)
+    match means:
+        case RunCommand(argv=argv):
+            return Delivery(argv=argv, stdin=said + b"\n")
+        case ShowOnDesktop():
+            title = f"omkd {session}: {matter.entry.kind.value}"
+            again = f" (and {repeats} times before)" if repeats else ""
+            argv = ("notify-send", "--app-name=omkd", "--", title, matter.entry.summary + again)
+            return Delivery(argv=argv, stdin=b"")
+        case PostTo(url=url):
+            return Delivery(argv=("curl", "--disable", "--config", "-"), stdin=curl_config(url, said))
+
+
+def notice_json(matter: Matter, session: str, repeats: int) -> bytes:
+    """The escalation's own fields, then `seq`, as `tail-escalations --json` has them; then what only a notice has.
+
+    `{"ts":"…","kind":"failed",…,"auto_proceed":false,"seq":12,"session":"default","repeats":0}`
+    """
+    entry = codec.parse(codec.dumps(matter.entry))
+    assert isinstance(entry, dict)
+    return codec.encode({**entry, "seq": matter.seq, "session": session, "repeats": repeats})
+
+
+def curl_config(url: str, body: bytes) -> bytes:
+    """On stdin and not as arguments: those are shown to every user, and the address is often the secret."""
+    lines = [
+        "silent",
+        "show-error",
+        "fail",
+        "globoff",
+        f"url = {quoted(url)}",
+        'header = "Content-Type: application/json"',
+        f"data-binary = {quoted(body.decode())}",
+        'output = "/dev/null"',
+    ]
+    return "\n".join(lines).encode() + b"\n"
+
+
+def quoted(text: str) -> str:
+    """As curl's configuration has it (curl(1), --config)."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+async def attempt(delivery: Delivery, environment: Mapping[str, str], directory: Path, timeout_s: float) -> None:
+    """Returns when the command ended with 0. Raises NotSent.
+
+    The command is in a session of its own; what is left of it after `timeout_s`, or when this is cancelled, is killed.
+    """
+    try:
+        process = await trio.lowlevel.open_process(
+            list(delivery.argv),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env={name: text for name, text in environment.items() if name not in HIDDEN_FROM_HOSTS},
+            cwd=directory,
+            start_new_session=True,
+        )
+    except (OSError, ValueError) as error:
+        raise NotSent(f"{delivery.argv[0]}: {getattr(error, 'strerror', None) or error}") from error
+    complaint = bytearray()
+    try:
+        with trio.move_on_after(timeout_s) as patience:
+            await converse(process, delivery.stdin, complaint)
+    finally:
+        with trio.CancelScope(shield=True):
+            await end(process)
+    if patience.cancelled_caught:
+        raise NotSent(f"{delivery.argv[0]} took longer than {timeout_s:g} s")
+    if process.returncode:
+        raise NotSent(f"{delivery.argv[0]}: {status_words(process.returncode)}{complaint_words(complaint)}")
+
+
+async def converse(process: trio.Process, stdin: bytes, complaint: bytearray) -> None:
+    """Feeds it, keeps the end of what it says, and waits for its end."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(feed, process, stdin)
+        assert process.stderr is not None
+        async for chunk in process.stderr:
+            complaint += chunk
+            del complaint[:-READ_BYTES]
+        await process.wait()
+        nursery.cancel_scope.cancel()
+
+
+async def feed(process: trio.Process, stdin: bytes) -> None:
+    """One that does not read its stdin has no need of it."""
+    assert process.stdin is not None
+    try:
+        async with process.stdin:
+            await process.stdin.send_all(stdin)
+    except (trio.BrokenResourceError, trio.ClosedResourceError):
+        return
+
+
+async def end(process: trio.Process) -> None:
+    """Nothing of it is left in its session's process group."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    await process.wait()
+    for stream in (process.stdin, process.stderr):
+        if stream is not None:
+            await stream.aclose()
+
+
+def status_words(status: int) -> str:
+    return f"killed by signal {-status}" if status < 0 else f"exit status {status}"
+
+
+def complaint_words(complaint: bytearray) -> str:
+    text = " ".join(complaint.decode(errors="replace").split())[-COMPLAINT_BYTES:]
+    return f": {redacted_text(text)}" if text else ""

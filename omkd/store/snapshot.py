@@ -1,0 +1,122 @@
+"""Snapshots: `snapshot-<seq>.json`, what a start begins with in place of the log's beginning (design, §2).
+
+Knows lines and files, not what stands in the lines. A line of JSON each: the header, the records, and at the end
+`{"records":3,"sum":"…"}`: a hash of all before it. A file that is not whole is no snapshot; the log has everything.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from attrs import frozen
+
+from omkd.protocol import codec
+from omkd.protocol.scalars import U32, U64, Ns, Seq
+
+from .files import atomic_write, sync_dir
+
+NAME: Final = re.compile(r"snapshot-([1-9][0-9]*)\.json")
+KEPT: Final = 2
+"""The newest, and the one before it for when that cannot be read."""
+
+SNAPSHOT_FORMAT: Final = 1
+"""Of this file and of what the fold makes: to be raised when the same events become another state."""
+
+
+@frozen(kw_only=True)
+class Header:
+    """`shape` tells the records of one omkd from those of another: a start reads its own only.
+
+    `{"format":1,"shape":"5f3a…","omkd":"0.1.0","seq":90,"ts":"2026-11-20T15:15:00Z"}`
+    """
+
+    format: U32
+    shape: str
+    omkd: str
+    seq: Seq
+    ts: Ns
+
+
+@frozen(kw_only=True)
+class End:
+    records: U64
+    sum: str
+
+
+@frozen(kw_only=True)
+class Snapshot:
+    """A whole one."""
+
+    path: Path
+    header: Header
+    records: list[bytes]
+
+
+class SnapshotUnusable(Exception):
+    """Not whole, or not ours."""
+
+
+def snapshot_path(session_dir: Path, seq: int) -> Path:
+    return session_dir / f"snapshot-{seq}.json"
+
+
+def list_snapshots(session_dir: Path) -> list[Path]:
+    """The newest first. Raises OSError."""
+    found = [(int(match[1]), path) for path in session_dir.iterdir() if (match := NAME.fullmatch(path.name))]
+    return [path for _, path in sorted(found, reverse=True)]
+
+
+def seq_of_snapshot(path: Path) -> Seq:
+    return Seq(int(path.stem.partition("-")[2]))
+
+
+def write_snapshot(session_dir: Path, header: Header, records: Iterable[bytes]) -> Path:
+    """Durability: on disk under its name when it returns. Raises OSError: there is nothing of it then."""
+    lines = [codec.dumps(header), *records]
+    content = b"\n".join(lines) + b"\n"
+    end = End(records=U64(len(lines) - 1), sum=sum_of(content))
+    path = snapshot_path(session_dir, header.seq)
+    atomic_write(path, content + codec.dumps(end) + b"\n")
+    return path
+
+
+def read_snapshot(path: Path) -> Snapshot:
+    """Raises SnapshotUnusable, OSError."""
+    content = path.read_bytes()
+    begin = content.rfind(b"\n", 0, -1) + 1
+    try:
+        end = codec.loads(content[begin:], End)
+        if end.sum != sum_of(content[:begin]):
+            raise SnapshotUnusable(f"{path} is damaged: its checksum is another")
+        first, *records = content[: begin - 1].split(b"\n")
+        header = codec.loads(first, Header)
+    except ValueError as fault:
+        raise SnapshotUnusable(f"{path} is not whole: {fault}") from fault
+    if header.seq != seq_of_snapshot(path):
+        raise SnapshotUnusable(f"{path} says that it is of unit {header.seq}")
+    return Snapshot(path=path, header=header, records=records)
+
+
+def newest_known(session_dir: Path) -> Seq:
+    """The unit of the newest whole snapshot: all up to it was on disk. 0: there is none. Raises OSError."""
+    for path in list_snapshots(session_dir):
+        try:
+            return read_snapshot(path).header.seq
+        except SnapshotUnusable:
+            continue
+    return Seq(0)
+
+
+def remove_old_snapshots(session_dir: Path) -> None:
+    """Keeps two. Raises OSError."""
+    old = list_snapshots(session_dir)[KEPT:]
+    for path in old:
+        path.unlink(missing_ok=True)
+    if old:
+        sync_dir(session_dir)
+
+
+def sum_of(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()

@@ -1,0 +1,373 @@
+"""`[[notify]]`: a person is told of each escalation that a rule means, at least once, whatever the command does."""
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from omkd.core.state import State
+from omkd.protocol.escalation import EscalationKind
+from omkd.protocol.events import (
+    By,
+    ByOmkd,
+    ByWorker,
+    Event,
+    PersonNeeded,
+    TaskLost,
+    Unit,
+    WorkerCompleted,
+    WorkerStalled,
+    WorkerStarted,
+)
+from omkd.protocol.methods import NoticeStatus
+from omkd.protocol.scalars import U32, U64, Ns, Seq, TaskId, WorkerName
+from omkd.services.hub import Hub
+from omkd.services.notice_delivery import NotSent, attempt, delivery_for
+from omkd.services.notice_rules import Matter, NoticeRule, PostTo, RunCommand, ShowOnDesktop, matters_in
+from omkd.services.notices import Notices
+from omkd.store.event_log import Draft, open_event_log
+from omkd.store.session import SessionDir
+from tests.kit import Place, running_daemon, wait_until
+
+DEADLINE_S = 20.0
+ENVIRONMENT = {"PATH": os.environ["PATH"], "NOTIFY_SOCKET": "/nowhere"}
+
+
+@asynccontextmanager
+async def hub_on(path: Path) -> AsyncIterator[Hub]:
+    """A hub whose log is written to disk."""
+    state, clock = State(), iter(range(1_770_000_000_000_000_000, 2**63, 1_000_000_000))
+    async with (
+        open_event_log(path / "events", fold=state.fold, clock_ns=lambda: next(clock)) as log,
+        trio.open_nursery() as nursery,
+    ):
+        await nursery.start(log.run)
+        yield Hub(session=SessionDir(path), log=log, state=state, clock_ns=lambda: 7)
+        nursery.cancel_scope.cancel()
+
+
+@pytest.fixture
+async def hub(tmp_path: Path) -> AsyncIterator[Hub]:
+    async with hub_on(tmp_path) as hub:
+        yield hub
+
+
+@asynccontextmanager
+async def at_work(
+    hub: Hub, *rules: NoticeRule, clock: Callable[[], float] = trio.current_time
+) -> AsyncIterator[Notices]:
+    notices = Notices(hub, ENVIRONMENT, clock)
+    notices.use(rules)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(notices.run)
+        await until(lambda: len(notices.status()) == len(rules))
+        yield notices
+        nursery.cancel_scope.cancel()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """What a child process does is told by nobody: looks again and again."""
+    with trio.fail_after(DEADLINE_S):
+        while not condition():  # noqa: ASYNC110 (a file changes, no event is set)
+            await trio.sleep(0.01)
+
+
+def asks(hub: Hub, text: str, by: By | None = None) -> Seq:
+    return hub.log.append(Draft(by=by or ByOmkd(), events=(PersonNeeded(text=text),))).seq
+
+
+def keeps(tmp_path: Path, then: str = "", **settings: Any) -> tuple[NoticeRule, Callable[[], list[dict[str, Any]]]]:
+    """A rule whose command keeps what it is told, and what it has been told."""
+    kept = tmp_path / "told"
+    command = ("sh", "-c", f"cat >> {kept}; {then}")
+    rule = NoticeRule(name="keeps", means=RunCommand(argv=command), **settings)
+    return rule, lambda: [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
+
+
+def only(notices: Notices) -> NoticeStatus:
+    (status,) = notices.status()
+    return status
+
+
+# --- which
+
+
+def unit_of(*events: Event, by: By | None = None) -> Unit:
+    return Unit(seq=Seq(1), ts=Ns(0), by=by or ByOmkd(), synced=Seq(0), events=events)
+
+
+DONE = WorkerCompleted(worker_id="coder", files_touched=U32(0), ok=True)
+FAILED = WorkerCompleted(worker_id="coder", files_touched=U32(0), ok=False)
+STARTED = WorkerStarted(worker_id="coder", kind="r", task="x")
+
+
+def named(rule: NoticeRule, *events: Event, by: By | None = None) -> list[Event]:
+    return [matter.event for matter in matters_in(rule, unit_of(*events, by=by))]
+
+
+def test_without_kinds_a_rule_means_what_needs_a_person():
+    rule = NoticeRule(name="x", means=ShowOnDesktop())
+    assert named(rule, STARTED, DONE, FAILED, PersonNeeded(text="?")) == [FAILED, PersonNeeded(text="?")]
+
+
+def test_with_kinds_it_means_all_of_them():
+    rule = NoticeRule(name="x", means=ShowOnDesktop(), kinds=frozenset({EscalationKind.WORKER_COMPLETED}))
+    assert named(rule, STARTED, DONE, FAILED, PersonNeeded(text="?")) == [DONE, FAILED]
+
+
+def test_with_workers_it_means_what_is_about_them_or_comes_from_them():
+    rule = NoticeRule(name="x", means=ShowOnDesktop(), workers=("coder",))
+    other = WorkerCompleted(worker_id="docs", files_touched=U32(0), ok=False)
+    assert named(rule, FAILED, other) == [FAILED]
+    assert named(rule, PersonNeeded(text="?")) == []
+    assert named(rule, PersonNeeded(text="?"), by=ByWorker(worker=WorkerName("coder"))) == [PersonNeeded(text="?")]
+
+
+# --- told
+
+
+async def test_a_person_is_told_of_what_comes_after_the_start(hub: Hub, tmp_path: Path):
+    await hub.log.commit(asks(hub, "before"))
+    rule, told = keeps(tmp_path)
+    async with at_work(hub, rule) as notices:
+        seq = asks(hub, "which port?")
+        await until(lambda: only(notices).sent == 1)
+    assert told() == [
+        {
+            "ts": "2026-02-02T02:40:01Z",
+            "kind": "router_escalation",
+            "goal_id": None,
+            "intent": None,
+            "summary": "which port?",
+            "confidence": None,
+            "auto_proceed": False,
+            "seq": seq,
+            "session": hub.session.name,
+            "repeats": 0,
+        }
+    ]
+
+
+async def test_what_came_while_the_daemon_was_away_is_told_by_the_next(tmp_path: Path):
+    rule, told = keeps(tmp_path)
+    async with hub_on(tmp_path) as hub, at_work(hub, rule) as notices:
+        asks(hub, "first")
+        await until(lambda: only(notices).sent == 1)
+    async with hub_on(tmp_path) as hub:
+        await hub.log.commit(asks(hub, "second"))
+        async with at_work(hub, rule) as notices:
+            await until(lambda: only(notices).sent == 1)
+    assert [each["summary"] for each in told()] == ["first", "second"]
+
+
+async def test_a_notice_under_way_at_the_end_is_given_again_by_the_next(tmp_path: Path):
+    rule, told = keeps(tmp_path, then=f"test -e {tmp_path}/go || exec sleep 60")
+    async with hub_on(tmp_path) as hub, at_work(hub, rule):
+        asks(hub, "which port?")
+        await until(lambda: len(told()) == 1)
+    (tmp_path / "go").touch()
+    async with hub_on(tmp_path) as hub, at_work(hub, rule) as notices:
+        await until(lambda: only(notices).sent == 1)
+    assert [each["summary"] for each in told()] == ["which port?"] * 2
+
+
+async def test_repeats_are_counted_and_the_next_notice_says_how_many(hub: Hub, tmp_path: Path):
+    rule, told = keeps(tmp_path, repeat_after_secs=600)
+    now = 100.0
+    async with at_work(hub, rule, clock=lambda: now) as notices:
+        for text in ("again", "again", "again", "again", "another"):
+            asks(hub, text)
+        await until(lambda: only(notices).sent == 2)
+        assert only(notices).suppressed == 3
+        now += 599
+        asks(hub, "again")
+        await until(lambda: only(notices).suppressed == 4)
+        now += 1
+        asks(hub, "again")
+        await until(lambda: only(notices).sent == 3)
+    assert [(each["summary"], each["repeats"]) for each in told()] == [("again", 0), ("another", 0), ("again", 4)]
+
+
+def test_a_worker_that_stalls_again_is_a_repeat_and_another_task_that_is_lost_is_not():
+    def subject(event: Event) -> object:
+        (matter,) = matters_in(NoticeRule(name="x", means=ShowOnDesktop()), unit_of(event))
+        return matter.subject
+
+    stalled = [WorkerStalled(worker=WorkerName("coder"), silent_secs=U64(secs)) for secs in (31, 60)]
+    lost = [TaskLost(task_id=TaskId(task), worker=WorkerName("coder"), reason="x") for task in ("t1", "t2")]
+    assert subject(stalled[0]) == subject(stalled[1])
+    assert subject(lost[0]) != subject(lost[1])
+
+
+# --- not told
+
+
+async def test_a_command_that_fails_is_tried_again_and_then_given_up(hub: Hub, tmp_path: Path):
+    rule, told = keeps(tmp_path, then="echo API_TOKEN=hunter2 no such user >&2; exit 3", attempts=2)
+    async with at_work(hub, rule) as notices:
+        asks(hub, "one")
+        await until(lambda: only(notices).failed == 1)
+        assert only(notices).last_error == "sh: exit status 3: API_TOKEN=[redacted] no such user"
+        assert (only(notices).sent, only(notices).last_sent) == (0, None)
+    assert [each["summary"] for each in told()] == ["one", "one"]
+
+
+async def test_a_rule_whose_command_hangs_does_not_hold_up_another(hub: Hub, tmp_path: Path):
+    hangs = NoticeRule(name="hangs", means=RunCommand(argv=("sleep", "60")), timeout_secs=60)
+    rule, told = keeps(tmp_path)
+    async with at_work(hub, hangs, rule) as notices:
+        asks(hub, "one")
+        await until(lambda: notices.status()[1].sent == 1)
+        assert [each.name for each in notices.status()] == ["hangs", "keeps"]
+        assert notices.status()[0].sent == 0
+    assert len(told()) == 1
+
+
+async def test_a_rule_that_is_changed_goes_on_where_it_was(hub: Hub, tmp_path: Path):
+    broken = NoticeRule(name="keeps", means=RunCommand(argv=("false",)), attempts=1000)
+    rule, told = keeps(tmp_path)
+    async with at_work(hub, broken) as notices:
+        asks(hub, "one")
+        await until(lambda: only(notices).last_error == "false: exit status 1")
+        notices.use((rule,))
+        await until(lambda: [each.sent for each in notices.status()] == [1])
+        notices.use(())
+        await until(lambda: notices.status() == [])
+    assert [each["summary"] for each in told()] == ["one"]
+
+
+# --- one attempt
+
+
+def matter() -> Matter:
+    (found,) = matters_in(
+        NoticeRule(name="x", means=ShowOnDesktop()), unit_of(PersonNeeded(text='-x "quoted" \\ \x1b line\nend'))
+    )
+    return found
+
+
+async def run(argv: tuple[str, ...], tmp_path: Path, timeout_s: float = DEADLINE_S) -> None:
+    await attempt(delivery_for(RunCommand(argv=argv), matter(), "s", 0), ENVIRONMENT, tmp_path, timeout_s)
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (("omk-no-such-command",), "omk-no-such-command: No such file or directory"),
+        (("sh", "-c", "kill -9 $$"), "sh: killed by signal 9"),
+        (("sh", "-c", "echo a >&2; echo b >&2; exit 1"), "sh: exit status 1: a b"),
+    ],
+)
+async def test_why_it_failed_is_said(argv: tuple[str, ...], said: str, tmp_path: Path):
+    with pytest.raises(NotSent, match=said):
+        await run(argv, tmp_path)
+
+
+async def test_a_command_that_takes_too_long_is_ended_with_all_that_it_started(tmp_path: Path):
+    pids = tmp_path / "pids"
+    script = f"sleep 60 & echo $! > {pids}; echo $$ >> {pids}; wait"
+    with pytest.raises(NotSent, match=r"sh took longer than 0\.5 s"):
+        await run(("sh", "-c", script), tmp_path, 0.5)
+    await until(lambda: not any(is_alive(int(pid)) for pid in pids.read_text().split()))
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+async def test_a_command_that_leaves_its_stdin_and_floods_its_stderr_is_no_trouble(tmp_path: Path):
+    script = "exec 0<&-; head -c 3000000 /dev/zero | tr '\\0' x >&2; exit 4"
+    with pytest.raises(NotSent) as caught:
+        await run(("sh", "-c", script), tmp_path)
+    assert str(caught.value).startswith("sh: exit status 4: xxx")
+    assert len(str(caught.value)) < 1000
+
+
+async def test_a_command_does_not_hear_of_systemd(tmp_path: Path):
+    await run(("sh", "-c", "test -z $NOTIFY_SOCKET"), tmp_path)
+
+
+async def test_the_desktop_is_given_the_text_as_one_argument(tmp_path: Path):
+    program = tmp_path / "notify-send"
+    program.write_text(f"#!{sys.executable}\nimport sys, json\njson.dump(sys.argv[1:], open('argv', 'w'))\n")
+    program.chmod(0o755)
+    environment = ENVIRONMENT | {"PATH": f"{tmp_path}:{ENVIRONMENT['PATH']}"}
+    await attempt(delivery_for(ShowOnDesktop(), matter(), "s", 2), environment, tmp_path, DEADLINE_S)
+    argv = json.loads((tmp_path / "argv").read_text())
+    text = '-x "quoted" \\ \x1b line\nend (and 2 times before)'
+    assert argv == ["--app-name=omkd", "--", "omkd s: router_escalation", text]
+
+
+def test_a_webhook_gets_the_escalation_and_its_address_is_not_in_the_arguments():
+    delivery = delivery_for(PostTo(url="http://127.0.0.1/{a}?secret=[1]"), matter(), "s", 0)
+    assert not any("secret" in argument for argument in delivery.argv)
+
+
+def serve_once(listener: trio.SocketListener, answer: bytes, got: list[bytes]) -> Callable[[], Awaitable[None]]:
+    async def served() -> None:
+        stream = await listener.accept()
+        async with stream:
+            data = b""
+            while b"\r\n\r\n" not in data or len(data.partition(b"\r\n\r\n")[2]) < length_in(data):
+                data += await stream.receive_some()
+            got.append(data)
+            await stream.send_all(answer)
+
+    return served
+
+
+def length_in(data: bytes) -> int:
+    lines = data.lower().split(b"\r\n")
+    return next(int(line.split(b":")[1]) for line in lines if line.startswith(b"content-length:"))
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+@pytest.mark.parametrize(("status", "fails"), [("204 No Content", False), ("500 Oh No", True)])
+async def test_a_webhook_in_earnest(status: str, fails: bool, tmp_path: Path):
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    got: list[bytes] = []
+    answer = f"HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode()
+    port = listener.socket.getsockname()[1]
+    delivery = delivery_for(PostTo(url=f"http://127.0.0.1:{port}/a[1]"), matter(), "s", 0)
+    async with listener, trio.open_nursery() as nursery:
+        nursery.start_soon(serve_once(listener, answer, got))
+        if fails:
+            with pytest.raises(NotSent, match=r"curl: exit status 22: .*500"):
+                await attempt(delivery, ENVIRONMENT, tmp_path, DEADLINE_S)
+        else:
+            await attempt(delivery, ENVIRONMENT, tmp_path, DEADLINE_S)
+    head, _, body = got[0].partition(b"\r\n\r\n")
+    assert head.startswith(b"POST /a[1] HTTP/1.1\r\n")
+    assert json.loads(body)["summary"] == matter().entry.summary
+
+
+# --- the daemon
+
+
+def test_status_shows_what_became_of_the_notices(place: Place):
+    config = place.root / ".config" / "omk" / "omkd.toml"
+    config.parent.mkdir(parents=True)
+    config.write_text('[[notify]]\nname = "mine"\ncommand = ["false"]\nattempts = 1\n')
+    with running_daemon(place) as daemon:
+        client = daemon.client()
+        client.call("event.publish", event={"PersonNeeded": {"text": "which port?"}})
+
+        def notice() -> Any:
+            notices = client.call("omkd.status")["notices"]
+            assert isinstance(notices, list)
+            return notices[0]
+
+        wait_until(lambda: notice()["failed"] == 1, "the notice is not given up")
+        assert (notice()["name"], notice()["last_error"]) == ("mine", "false: exit status 1")
+        client.close()
