@@ -8,11 +8,12 @@ BIN := $(VENV)/bin
 # functions; 910 to 913, which want a checkpoint on every path.
 FLAKE8_ASYNC := --enable ASYNC --disable ASYNC106,ASYNC109,ASYNC110,ASYNC114,ASYNC910,ASYNC911,ASYNC912,ASYNC913
 
-.PHONY: help install install-dev demo test check format docs bench clean
+.PHONY: help install install-dev demo test test-py check format docs bench clean
 
 help:
 	@echo "make demo     real commands doing real tasks through the daemon, in a throw-away session"
 	@echo "make test     the tests"
+	@echo "make test-py PYTHON=python3.13   the tests with that Python, in a venv of its own"
 	@echo "make check    lint, format, types, async"
 	@echo "make docs     writes the generated parts of docs/ again"
 	@echo "make bench    figures, with their ratio to the machine's floor"
@@ -33,7 +34,10 @@ demo: $(VENV)/.installed
 	$(BIN)/omkctl demo
 
 test: $(VENV)/.installed-dev
-	$(BIN)/pytest
+	$(BIN)/pytest -n 4 --dist loadgroup
+
+test-py:
+	$(MAKE) test VENV=.venv-$(shell $(PYTHON) -c 'import platform; print(platform.python_version())')
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -52,4 +56,4 @@ bench: $(VENV)/.installed-dev
 	@set -e; for each in tests/bench/bench_*.py; do $(BIN)/python -m tests.bench.$$(basename $$each .py); done
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache dist build *.egg-info
+	rm -rf $(VENV) .venv-* .pytest_cache .mypy_cache .ruff_cache dist build *.egg-info

@@ -28,33 +28,30 @@ def check_commands(facts: Facts) -> Iterator[Finding]:
 def command_findings(
     facts: Facts, name: str, runner: Runner, project_dir: str | None, pid: int | None
 ) -> Iterator[Finding]:
+    """On the daemon's PATH, for the next host, and on that of the host that runs, for the next task."""
     program, own = runner["command"][0], runner["env"].get("PATH")
-    host_path = path_of(processes.environ_of(pid)) if pid is not None else None
-    daemon_path = path_of(daemon_env(facts))
-    if "{" in program:
-        return
-    if found_in(program, own or host_path or daemon_path, project_dir):
+    daemon_path = own or path_of(daemon_env(facts))
+    host_path = own or path_of(processes.environ_of(pid)) if pid is not None else daemon_path
+    if "{" in program or all(found_in(program, path, project_dir) for path in (daemon_path, host_path)):
         return
     quoted = shlex.quote(program)
-    if own is None and "/" not in program:
-        if host_path is not None and found_in(program, daemon_path, project_dir):
-            what = f"worker {name}: {quoted} is not on the PATH of its host, which began with another than the daemon's"
-            yield Finding(what=what, mend=facts.omkctl(f"worker restart {name}"))
-            return
-        place = found_in(program, facts.around.env.get("PATH", ""), project_dir)
-        if place is not None:
-            what = f"worker {name}: {quoted} is not on the daemon's PATH; here it is {place}"
-            yield Finding(what=what, mend=mend_path(facts, name, runner, place, daemon_path))
-            return
-    where = (
-        f"on the worker's own PATH ({own})" if own else "anywhere" if "/" in program else "on any PATH, here neither"
-    )
-    what = f"worker {name}: there is no command {quoted} {where}"
-    yield Finding(what=what, mend=f"install it, or: {facts.omkctl(f'worker update {name} -- COMMAND')}")
+    here = found_in(program, facts.around.env.get("PATH", ""), project_dir)
+    if found_in(program, daemon_path, project_dir):
+        what = f"worker {name}: {quoted} is not on the PATH of its host, which began with another than the daemon's"
+        yield Finding(what=what, mend=facts.omkctl(f"worker restart {name}"))
+    elif here is not None and own is None:
+        what = f"worker {name}: {quoted} is not on the daemon's PATH ({daemon_path}); here it is {here}"
+        yield Finding(what=what, mend=mend_path(facts, name, runner, here, daemon_path))
+    else:
+        where = (
+            "" if "/" in program else f" on the worker's own PATH ({own})" if own else " on the daemon's PATH or here"
+        )
+        what = f"worker {name}: there is no command {quoted}{where}"
+        yield Finding(what=what, mend=f"install it, or: {facts.omkctl(f'worker update {name} -- COMMAND')}")
 
 
 def mend_path(facts: Facts, name: str, runner: Runner, place: str, daemon_path: str) -> str:
-    """The service takes this shell's PATH; a daemon that was started by hand cannot, but the worker can have its own."""
+    """The service takes this shell's PATH; a daemon that was started by hand cannot, but the worker can."""
     if facts.has_unit:
         return f"{facts.omkctl('service install --now')} && {facts.omkctl(f'worker restart {name}')}"
     pairs = {**runner["env"], "PATH": f"{os.path.dirname(place)}:{daemon_path}"}

@@ -17,8 +17,7 @@ def check_daemon(facts: Facts) -> Iterator[Finding]:
     """One answers. What keeps it from starting is another check's finding."""
     if facts.hello is None and not facts.holders:
         yield from failed_service(facts)
-        what = f"no daemon serves session {facts.address.session}: {facts.silence.partition('. To start')[0]}"
-        yield Finding(what=what, mend=facts.start)
+        yield Finding(what=facts.silence.partition(". To start")[0], mend=facts.start)
     elif facts.hello is not None and facts.status is None and is_same_version(facts):
         yield Finding(what=f"the daemon does not say how it is: {facts.misunderstood}", mend=restart(facts))
 

@@ -132,7 +132,7 @@ def check_disk(facts: Facts) -> Iterator[Finding]:
         return
     free_bytes, bounds = found.f_bavail * found.f_frsize, facts.around.bounds
     removed = session / "removed"
-    mend = f"du -xhd1 {quote(session)}; what is in {removed} is not needed any more: rm -r {quote(removed)}"
+    mend = f"rm -r {quote(removed)}" if removed.is_dir() and any(removed.iterdir()) else f"du -xhd1 {quote(session)}"
     if free_bytes < bounds.free_bytes:
         what = f"{free_bytes // 2**20} MiB are free for {session}, there should be {bounds.free_bytes // 2**20}"
         yield Finding(what=what, mend=mend)

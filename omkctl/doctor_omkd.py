@@ -56,8 +56,8 @@ def place(facts: Facts) -> list[str]:
 
 def omkd(facts: Facts) -> str:
     session = facts.address.session
-    state = [word for word in facts.prefix.split(" --state-dir ")[1:]]
-    return f"omkd --session {session}" + (f" --state-dir {state[0]}" if state else "")
+    _, given, state_dir = facts.prefix.partition(" --state-dir ")
+    return f"omkd --session {session}" + (f" --state-dir {state_dir}" if given else "")
 
 
 def check_config(facts: Facts) -> Iterator[Finding]:

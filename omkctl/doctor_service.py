@@ -1,4 +1,4 @@
-"""Doctor's checks of the service: the units, and whether it outlives a logout. Nothing to find where none is installed."""
+"""Doctor's checks of the service: the units, and whether it outlives a logout. None need be installed."""
 
 import os
 import sys

@@ -13,7 +13,7 @@ BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 @dataclass(frozen=True, kw_only=True)
 class Holder:
-    """`pid` None: it cannot be found, as a process of another user. `version` is empty for a program that is no omkd."""
+    """`pid` None: it cannot be found, as a process of another user. `version` is empty for what is no omkd."""
 
     lock: Path
     pid: int | None

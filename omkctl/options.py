@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from . import values
+from . import completers, values
 from .invocation import Invocation
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ after: Final = click.option("--after", type=click.IntRange(min=0), metavar="SEQ"
 since: Final = click.option("--since", type=MOMENT, metavar="TIME", help="RFC 3339, a date, `2h` (ago), `today`.")
 timeout: Final = click.option("--timeout", type=DURATION, metavar="DUR", help="End after this, with exit status 124.")
 count: Final = click.option("--count", type=click.IntRange(min=1), metavar="N", help="End after this many lines.")
-worker: Final = click.option("--worker", metavar="NAME", help="Only this worker's.")
+worker: Final = click.option("--worker", metavar="NAME", shell_complete=completers.workers, help="Only this worker's.")
 
 
 def lines(what: str) -> Callable[[F], F]:

@@ -26,8 +26,8 @@ SHOWN: Final = (
 )
 
 NO_MANAGER: Final = (
-    "no systemd of this user answers ({why}). Log in anew (after su or sudo there is none: machinectl shell, or ssh), or "
-    "set XDG_RUNTIME_DIR=/run/user/$(id -u). Without systemd: omkd --session {session} &"
+    "no systemd of this user answers ({why}). Log in anew (after su or sudo there is none: machinectl shell, or ssh), "
+    "or set XDG_RUNTIME_DIR=/run/user/$(id -u). Without systemd: omkd --session {session} &"
 )
 
 

@@ -1,6 +1,6 @@
-"""The units as `omkctl service install` writes them: those of systemd/, with an interpreter and an environment in them.
+"""The units as `omkctl service install` writes them: those of systemd/, with an interpreter and an environment.
 
-The packaged files are the templates; a directive is changed there, not here. systemd.syntax(7) says how texts are quoted.
+The packaged files are the templates; a directive is changed there, not here. How texts are quoted: systemd.syntax(7).
 """
 
 import re
@@ -21,10 +21,12 @@ HEADER: Final = """\
 """By its first line a unit is known for ours."""
 
 KEPT: Final = ("XDG_STATE_HOME", "XDG_CONFIG_HOME", "OMKD_CONFIG")
-"""Beside PATH: what says where the session and omkd.toml are, if the caller has them set. Client and daemon must agree."""
+"""Beside PATH, where the caller has them set: where session and omkd.toml are. Client and daemon must agree on that."""
 
 UNWRITABLE: Final = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 """What has no place in a line of a unit: control characters, bytes that are no UTF-8."""
+
+UNSTARTABLE: Final = re.compile(r"""["'\\$]""")
 
 
 def templates() -> dict[str, str]:
@@ -70,9 +72,9 @@ def absolute_path(path: str) -> str:
 
 
 def exec_path(path: str) -> str:
-    """The program of ExecStart=: no variable is expanded there, but `$` is in what the program sees as its name."""
-    if "$" in path:
-        raise usage(f"{path}: a service cannot start what has a $ in its path; install omkd elsewhere")
+    """The program of ExecStart=. systemd takes no quote or backslash in its name, and a `$` once but not twice."""
+    if (bad := UNSTARTABLE.search(path)) is not None:
+        raise usage(f"{path}: a service cannot start what has a {bad[0]} in its path; install omkd elsewhere")
     return quoted(path, "the interpreter's path")
 
 

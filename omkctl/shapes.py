@@ -65,6 +65,9 @@ class Runner(TypedDict):
     retries: int
     stall_secs: int | None
     output_bytes: int | None
+    acp: bool
+    acp_asks: bool
+    acp_mode: str
 
 
 class WorkerSpec(TypedDict, total=False):
@@ -100,6 +103,15 @@ class WorkerList(TypedDict):
 class WorkerRemoved(TypedDict):
     name: str
     moved_to: str
+
+
+class WorkerCompacted(TypedDict):
+    name: str
+    archived: list[str]
+
+
+class Rotated(TypedDict):
+    kept: str | None
 
 
 class Applied(TypedDict):
@@ -153,6 +165,8 @@ class Status(TypedDict):
     started: str
     seq: int
     tasks: dict[str, int]
+    oldest_queued: Task | None
+    last_failures: list[Task]
     workers: list[Worker]
     invalid_workers: list[InvalidSpec]
     unacked: int
@@ -250,6 +264,34 @@ class Escalation(TypedDict):
 class Escalations(TypedDict):
     escalations: list[Escalation]
     next: int | None
+
+
+class Choice(TypedDict):
+    id: str
+    label: str
+    kind: str
+
+
+class Decision(TypedDict):
+    id: str
+    state: str
+    summary: str
+    detail: str
+    choices: list[Choice]
+    worker: str | None
+    task_id: str | None
+    seq: int
+    asked: str
+    expires: str
+    asked_by: dict[str, object]
+    choice: str | None
+    note: str
+    ended: str | None
+    ended_by: dict[str, object] | None
+
+
+class Decisions(TypedDict):
+    decisions: list[Decision]
 
 
 class Subscribed(TypedDict):

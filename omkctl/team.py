@@ -100,6 +100,12 @@ def number(value: object) -> int:
     return value
 
 
+def yes_or_no(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise Wrong(f"is true or false, this is {kind(value)}")
+    return value
+
+
 def duration(value: object) -> int:
     """`"10m"`, or seconds."""
     if isinstance(value, str):
@@ -171,6 +177,9 @@ KEYS: Final[dict[str, tuple[str, Callable[[object], object]]]] = {
     "retries": (RUNNER_FIELDS["retries"], number),
     "stall": (RUNNER_FIELDS["stall"], duration),
     "output_bytes": (RUNNER_FIELDS["output_bytes"], number),
+    "acp": (RUNNER_FIELDS["acp"], yes_or_no),
+    "acp_asks": (RUNNER_FIELDS["acp_asks"], yes_or_no),
+    "acp_mode": (RUNNER_FIELDS["acp_mode"], text),
     "approval": ("approval_policy", approval),
     "approval_timeout": ("approval_timeout_secs", duration),
     "external_tools": ("external_tools", tools),

@@ -37,6 +37,9 @@ SETTINGS: Final = (
     ),
     click.option("--approval", metavar="POLICY", multiple=True, help="never, safe, yolo, pattern:REGEX (repeatable)."),
     click.option("--approval-timeout", metavar="DUR", type=options.WHOLE_DURATION, help="For a person to answer."),
+    click.option("--acp/--no-acp", default=None, help="The command is an ACP agent: a task is a prompt turn of it."),
+    click.option("--acp-asks/--no-acp-asks", default=None, help="An agent unknown to omkd asks before it acts."),
+    click.option("--acp-mode", metavar="MODE", help="The mode in which an agent unknown to omkd asks."),
     click.option("--external-tool", metavar="JSON", multiple=True, help="Kept in its spec. Repeatable."),
 )
 
@@ -48,6 +51,9 @@ RUNNER_FIELDS: Final = {
     "retries": "retries",
     "stall": "stall_secs",
     "output_bytes": "output_bytes",
+    "acp": "acp",
+    "acp_asks": "acp_asks",
+    "acp_mode": "acp_mode",
 }
 """Option -> field of runner.json."""
 
@@ -66,6 +72,9 @@ class Settings:
     stall: int | None
     idle_exit: int | None
     output_bytes: int | None
+    acp: bool | None
+    acp_asks: bool | None
+    acp_mode: str | None
     approval: tuple[str, ...]
     approval_timeout: int | None
     external_tool: tuple[str, ...]

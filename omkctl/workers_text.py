@@ -61,6 +61,7 @@ def describe(worker: Worker, out: Output) -> None:
 def of_runner(runner: Runner) -> dict[str, str]:
     stall = runner["stall_secs"]
     return {
+        "acp": acp(runner),
         "env": " ".join(f"{key}={shlex.quote(value)}" for key, value in runner["env"].items()),
         "budget": f"{duration_text(runner['budget_secs'])}, then {duration_text(runner['grace_secs'])} of grace",
         "retries": str(runner["retries"]) if runner["retries"] else "",
@@ -68,6 +69,14 @@ def of_runner(runner: Runner) -> dict[str, str]:
         "interrupt": f"{runner['on_interrupt']} (what becomes of a task whose host died)",
         "idle exit": f"after {duration_text(runner['idle_exit_secs'])} without a daemon",
     }
+
+
+def acp(runner: Runner) -> str:
+    """How its agent is driven; empty for a plain command."""
+    if not runner["acp"]:
+        return ""
+    mode = f", in the mode {runner['acp_mode']}" if runner["acp_mode"] else ""
+    return f"a task is a turn of the agent{mode}" + (", which asks as it is" if runner["acp_asks"] else "")
 
 
 def describe_log(log: HostLog, out: Output) -> None:

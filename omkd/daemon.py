@@ -24,7 +24,9 @@ from omkd.protocol.events import ByOmkd, DaemonStarted, DaemonStopped, Unit
 from omkd.protocol.methods import ConfigResult, ReloadResult
 from omkd.protocol.scalars import U32, Ns
 from omkd.protocol.version import LOG_FORMAT, __version__
+from omkd.services.compaction import finish_compactions
 from omkd.services.decisions import run_decisions
+from omkd.services.disk_watch import DiskWatch
 from omkd.services.dispatcher import run_dispatcher
 from omkd.services.escalation_writer import EscalationWriter
 from omkd.services.event_lines import run_event_lines
@@ -117,6 +119,7 @@ async def serve(
     live.follow(lambda settings: logs.set_level(settings.log_level))
     live.follow(lambda settings: notices.use(settings.notify))
     live.follow(lambda settings: limit_queue(hub, settings))
+    live.follow(lambda settings: limit_log(snapshots, settings))
     desk = Desk(
         hub=hub,
         supervisor=Supervisor(hub, reader, config.environment, lambda: live.now.max_restarts),
@@ -140,7 +143,9 @@ async def serve(
             await nursery.start(Watchdog(hub, lambda: patience_of(live)).run)
             await nursery.start(notices.run)
             nursery.start_soon(run_event_lines, hub)
+            await nursery.start(DiskWatch(hub).run)
             await nursery.start(snapshots.run)
+            nursery.start_soon(finish_compactions, hub, reader)
             await nursery.start(run_server, listener, desk, HANDLERS)
             gc.collect()
             gc.freeze()
@@ -208,6 +213,11 @@ class Reloading:
 
 def limit_queue(hub: Hub, settings: Settings) -> None:
     hub.queue_limits = QueueLimits(max_tasks=settings.max_queued_tasks, max_bytes=settings.max_queued_bytes)
+
+
+def limit_log(snapshots: Snapshots, settings: Settings) -> None:
+    """In the configuration 0 stands for no limit: TOML has no null."""
+    snapshots.retention = Retention(keep_bytes=settings.keep_bytes or None, keep_days=settings.keep_days or None)
 
 
 def patience_of(live: LiveSettings) -> Patience:

@@ -44,3 +44,10 @@ def shared_client(shared_daemon: Daemon) -> Iterator[Client]:
     client = shared_daemon.client()
     yield client
     client.close()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of a real systemd share /run/systemd/system: one after the other, where tests run side by side."""
+    for item in items:
+        if item.get_closest_marker("systemd") is not None:
+            item.add_marker(pytest.mark.xdist_group("systemd"))

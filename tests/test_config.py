@@ -16,13 +16,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from omkd.core.state import State
+from omkd.daemon import limit_log
 from omkd.protocol.address import config_path
 from omkd.protocol.escalation import EscalationKind
+from omkd.services.escalation_writer import EscalationWriter
+from omkd.services.hub import Hub
 from omkd.services.notice_rules import NoticeRule, PostTo, RunCommand, ShowOnDesktop
+from omkd.services.retention import Retention
+from omkd.services.snapshots import Snapshots
 from omkd.settings.errors import ConfigError
 from omkd.settings.loading import ConfigFile, Loaded, Override
 from omkd.settings.table import OPTIONS, Settings
 from omkd.settings.toml_lines import key_lines
+from omkd.store.event_log import open_event_log
+from omkd.store.session import SessionDir
 from tests.kit import Client, Place, running_daemon, serves, wait_until
 
 DEADLINE_S = 20.0
@@ -419,6 +427,17 @@ def test_how_much_may_wait_follows_the_configuration(place: Place, config: Path)
         client.close()
 
 
+async def test_zero_keeps_the_whole_log_and_a_number_does_not(tmp_path: Path):
+    state = State()
+    async with open_event_log(tmp_path / "events", fold=state.fold, clock_ns=lambda: 1) as log:
+        hub = Hub(session=SessionDir(tmp_path), log=log, state=state, clock_ns=lambda: 1)
+        snapshots = Snapshots(hub=hub, escalation_writer=EscalationWriter(hub))
+        limit_log(snapshots, Settings(keep_bytes=10**9))
+        assert snapshots.retention == Retention(keep_bytes=10**9, keep_days=None)
+        limit_log(snapshots, Settings(keep_days=30))
+        assert snapshots.retention == Retention(keep_bytes=None, keep_days=30)
+
+
 def test_secrets_of_workers_are_not_shown(client: Client, place: Place):
     runner = {"command": ["true"], "env": {"API_TOKEN": "hunter2", "MODE": "fast"}}
     added: Any = client.call("worker.add", name="w", role="r", runner=runner)
@@ -449,6 +468,7 @@ def daemon_in_terminal(place: Place, *prefix: str) -> Iterator[tuple[int, int]]:
     command = [*prefix, sys.executable, "-m", "omkd"]
     pid, terminal = pty.fork()
     if pid == 0:
+        os.chdir(place.root)  # for nohup.out
         os.execvpe(command[0], command, place.environment)
     try:
         wait_until(lambda: serves(place), "omkd does not start")

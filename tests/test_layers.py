@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "core": {"protocol"},
     "services": {"protocol", "store", "core", "worker"},  # of worker: how what is left of a run is ended
     "worker": {"protocol", "store"},
-    "api": {"protocol", "store", "core", "services"},
+    "api": {"protocol", "store", "core", "services", "worker"},  # of worker: which policies and agents it takes
 }
 """The packages of omkd, and whose modules each may use beside its own. What stands above them may use all."""
 

@@ -2,7 +2,7 @@
 
 import click
 
-from omkctl import confirm, tasks_text
+from omkctl import completers, confirm, tasks_text
 from omkctl.client import Client
 from omkctl.failures import Exit
 from omkctl.invocation import Invocation
@@ -11,7 +11,7 @@ from omkctl.verb import Verb
 
 
 @click.command("cancel", cls=Verb)
-@click.argument("ids", nargs=-1, required=True, metavar="ID...")
+@click.argument("ids", nargs=-1, required=True, metavar="ID...", shell_complete=completers.unfinished_tasks)
 @click.option("--reason", default="", metavar="TEXT", help="Why; the record and the worker get it.")
 @click.option("--force", is_flag=True, help="What a worker of another program has in hand becomes `lost` at once.")
 @confirm.yes

@@ -12,6 +12,9 @@ from omkctl.failures import Exit
 from omkctl.invocation import Invocation
 from omkctl.verb import Verb
 
+NEED_A_DAEMON: Final = ("versions", "workers", "writes", "notices")
+"""Not looked at without one."""
+
 Check = Callable[[Facts], Iterator[Finding]]
 
 CHECKS: Final[dict[str, tuple[Check, str]]] = {
@@ -49,7 +52,8 @@ def command(invocation: Invocation) -> int:
         invocation.state_dir if "state_dir" in typed else None,
     )
     facts = gather(invocation.address, prefix, Surroundings(env=os.environ))
-    found = {name: list(check(facts)) for name, (check, _) in CHECKS.items()}
+    skipped = NEED_A_DAEMON if facts.hello is None else ()
+    found = {name: list(check(facts)) for name, (check, _) in CHECKS.items() if name not in skipped}
     if invocation.out.as_json:
         invocation.out.json(as_object(found))
     else:
@@ -69,9 +73,12 @@ def as_object(found: dict[str, list[Finding]]) -> dict[str, object]:
 
 def show(invocation: Invocation, found: dict[str, list[Finding]]) -> None:
     out = invocation.out
-    for name, findings in found.items():
-        if not findings:
+    for name in CHECKS:
+        findings = found.get(name)
+        if findings is None:
+            out.line(f"{out.styled('--', 4)}{name}: not without a daemon")
+        elif not findings:
             out.line(f"{out.styled('ok', 4)}{name}: {CHECKS[name][1]}")
-        for finding in findings:
+        for finding in findings or ():
             out.text(f"{out.styled('!!', 4)}{name}: {finding.what}")
             out.text(f"    mend: {finding.mend}")

@@ -4,7 +4,7 @@ from typing import cast
 
 import click
 
-from omkctl import options
+from omkctl import completers, options
 from omkctl.events_text import unit_line
 from omkctl.invocation import Invocation
 from omkctl.json_text import Object
@@ -19,7 +19,12 @@ from omkctl.verb import Verb
 @options.since
 @options.after
 @click.option(
-    "--type", "types", metavar="TYPE", multiple=True, help="Only units with one, as TaskFinished. Repeatable."
+    "--type",
+    "types",
+    metavar="TYPE",
+    multiple=True,
+    shell_complete=completers.event_types,
+    help="Only units with one, as TaskFinished. Repeatable.",
 )
 @options.worker
 @options.count

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import click
 
-from omkctl import options
+from omkctl import completers, options
 from omkctl.failures import timed_out
 from omkctl.invocation import Invocation
 from omkctl.link import Deadline, Late
@@ -20,7 +20,7 @@ from omkctl.waiting import wait_for
 
 
 @click.command("log", cls=Verb)
-@click.argument("id")
+@click.argument("id", shell_complete=completers.tasks)
 @click.option("-f", "--follow", is_flag=True, help="Go on until the run ends; waits for one that has not begun.")
 @click.option("-n", "--lines", type=options.LINES, metavar="N|all", help="The last so many lines. [default: all]")
 @click.option("--stderr", is_flag=True, help="What it wrote to stderr.")

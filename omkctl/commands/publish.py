@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import click
 
-from omkctl import json_text, values
+from omkctl import completers, json_text, values
 from omkctl.failures import usage
 from omkctl.invocation import Invocation
 from omkctl.publishing import publisher
@@ -21,7 +21,7 @@ OWN_EVENTS = ("WorkerStarted", "WorkerProgress", "WorkerCompleted", "PersonNeede
 
 
 @click.command("publish", cls=Verb)
-@click.argument("type", required=False)
+@click.argument("type", required=False, shell_complete=completers.published_types)
 @click.argument("fields", nargs=-1, metavar="[FIELD=VALUE... | JSON]")
 @click.option("--json", "text", metavar="JSON", help="The fields of TYPE; without TYPE, the event as {TYPE:{...}}.")
 @click.option("--stdin", "from_stdin", is_flag=True, help="As --json, one a line, from stdin.")

@@ -4,6 +4,7 @@ import json
 
 import click
 
+from omkctl import completers
 from omkctl.failures import usage
 from omkctl.invocation import Invocation
 from omkctl.json_text import parse
@@ -11,7 +12,7 @@ from omkctl.verb import Verb
 
 
 @click.command("rpc", cls=Verb)
-@click.argument("method")
+@click.argument("method", shell_complete=completers.methods)
 @click.argument("params", required=False, metavar="[PARAMS-JSON]")
 @click.pass_obj
 def command(invocation: Invocation, method: str, params: str | None) -> None:

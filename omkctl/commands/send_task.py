@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import click
 
-from omkctl import options, tasks_text
+from omkctl import completers, options, tasks_text
 from omkctl.client import Client, Unreachable
 from omkctl.failures import Exit, Failure, timed_out, usage
 from omkctl.invocation import Invocation
@@ -36,7 +36,7 @@ class SendTask(Verb):
 
 
 @click.command("send-task", cls=SendTask)
-@click.argument("target", type=options.TARGET)
+@click.argument("target", type=options.TARGET, shell_complete=completers.targets)
 @click.argument("words", nargs=-1, metavar="[TEXT | -- TEXT...]")
 @click.option("--file", type=click.Path(allow_dash=True), metavar="F|-", help="The text is in F, or comes on stdin.")
 @click.option("--criterion", "criteria", metavar="TEXT", multiple=True, help="What must hold at the end. Repeatable.")
@@ -45,7 +45,13 @@ class SendTask(Verb):
     "--budget", type=options.WHOLE_DURATION, metavar="DUR", help="How long it may take. [default: the worker's]"
 )
 @click.option("--priority", type=int, metavar="N", help="Higher goes first; may be negative. [default: 0]")
-@click.option("--after", metavar="ID", multiple=True, help="Not before this task succeeded. Repeatable.")
+@click.option(
+    "--after",
+    metavar="ID",
+    multiple=True,
+    shell_complete=completers.unfinished_tasks,
+    help="Not before this task succeeded. Repeatable.",
+)
 @click.option("--not-before", type=options.LATER_MOMENT, metavar="TIME", help="RFC 3339, a date, `10m`, `tomorrow`.")
 @click.option(
     "--retries", type=click.IntRange(min=0), metavar="N", help="Runs after a failure. [default: the worker's]"

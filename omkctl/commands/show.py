@@ -2,14 +2,14 @@
 
 import click
 
-from omkctl import tasks_text
+from omkctl import completers, tasks_text
 from omkctl.invocation import Invocation
 from omkctl.shapes import Task
 from omkctl.verb import Verb
 
 
 @click.command("show", cls=Verb)
-@click.argument("id")
+@click.argument("id", shell_complete=completers.tasks)
 @click.pass_obj
 def command(invocation: Invocation, id: str) -> None:
     """All that is known of task ID."""

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import click
 
-from omkctl import workers_text
+from omkctl import overview, workers_text
 from omkctl.history import newest_tasks
 from omkctl.invocation import Invocation
 from omkctl.options import ALL_LINES
@@ -34,15 +34,19 @@ def show(status: Status, running: list[Task], out: Output) -> None:
     )
     out.line(f"  files   {status['session_dir']}")
     out.line(f"  socket  {status['socket']} ({status['connections']} connected)")
-    out.line(f"  log     {status['seq']} units")
+    out.line(f"  log     {status['seq']} units, {overview.room(status['session_dir'])}")
     counts = [f"{status['tasks'][state]} {out.styled(state)}" for state in STATES if status["tasks"].get(state)]
     out.line(f"  tasks   {', '.join(counts) or 'none yet'}")
     show_running(running, status["workers"], out)
+    for line in overview.waiting(status, datetime.now(UTC)):
+        out.line(line)
     if status["unacked"]:
         out.line(f"  needs a person: {status['unacked']} (omkctl tail-escalations --unacked; omkctl ack)")
     if status["draining"] is not None:
         out.line(f"  it is to end, and waits for {' '.join(status['draining']) or 'nothing more'}")
     show_faults(status, out)
+    for line in overview.failures(status):
+        out.line(line)
     out.line()
     if status["workers"]:
         workers_text.table(status["workers"], out)
@@ -68,5 +72,10 @@ def show_faults(status: Status, out: Output) -> None:
         )
     for write in status["retried_writes"]:
         out.line(f"  cannot write {write['path']} since {out.time(write['since'])}: {one_line(write['error'])}")
+    for notice in status["notices"]:
+        if notice["last_error"] is not None:
+            out.line(f"  notice {notice['name']} does not reach anybody: {one_line(notice['last_error'])}")
+    if (skew := overview.skew(status)) is not None:
+        out.line(f"  {skew}")
     for invalid in status["invalid_workers"]:
         out.line(f"  worker {one_line(invalid['worker'])} is not valid: {one_line(invalid['error'])}")

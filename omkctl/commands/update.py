@@ -2,7 +2,7 @@
 
 import click
 
-from omkctl import options, tasks_text
+from omkctl import completers, options, tasks_text
 from omkctl.failures import usage
 from omkctl.invocation import Invocation
 from omkctl.shapes import Task
@@ -11,7 +11,7 @@ from omkctl.verb import Verb
 
 
 @click.command("update", cls=Verb)
-@click.argument("id")
+@click.argument("id", shell_complete=completers.waiting_tasks)
 @click.argument("words", nargs=-1, metavar="[TEXT | -- TEXT...]")
 @click.option("--file", type=click.Path(allow_dash=True), metavar="F|-", help="The text is in F, or comes on stdin.")
 @click.option("--target", type=options.TARGET, metavar="TARGET", help="A worker's name, role:ROLE, or any.")

@@ -2,7 +2,7 @@
 
 import click
 
-from omkctl import options, tasks_text
+from omkctl import completers, options, tasks_text
 from omkctl.failures import timed_out
 from omkctl.invocation import Invocation
 from omkctl.link import Deadline, Late
@@ -13,7 +13,7 @@ from omkctl.waiting import wait_for
 
 
 @click.command("wait", cls=Verb)
-@click.argument("ids", nargs=-1, required=True, metavar="ID...")
+@click.argument("ids", nargs=-1, required=True, metavar="ID...", shell_complete=completers.unfinished_tasks)
 @click.option("--any/--all", "any_", default=False, help="Until one has ended, or (the default) all have.")
 @options.timeout
 @click.pass_obj

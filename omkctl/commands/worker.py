@@ -15,6 +15,7 @@ VERBS: Final = {
     "pause": ("worker_steer:pause", "Hand nothing more to a worker."),
     "resume": ("worker_steer:resume", "Hand work to it again."),
     "restart": ("worker_steer:restart", "End a worker's host and start a new one."),
+    "compact": ("worker_steer:compact", "Put a worker's old lines into its archive."),
     "remove": ("worker_steer:remove", "Take a worker away; its files are kept."),
 }
 """Name -> (module:attribute, what `omkctl worker --help` says)."""

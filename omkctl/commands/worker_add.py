@@ -2,6 +2,7 @@
 
 import click
 
+from omkctl import completers
 from omkctl.failures import usage
 from omkctl.invocation import Invocation
 from omkctl.shapes import Worker
@@ -38,7 +39,7 @@ def add(invocation: Invocation, name: str, command: tuple[str, ...], role: str, 
 
 
 @click.command("update", cls=Verb)
-@click.argument("name")
+@click.argument("name", shell_complete=completers.workers)
 @click.argument("command", nargs=-1)
 @click.option("--role", metavar="ROLE", help="What it is for: target role:ROLE.")
 @settings

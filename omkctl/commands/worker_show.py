@@ -2,6 +2,7 @@
 
 import click
 
+from omkctl import completers
 from omkctl.invocation import Invocation
 from omkctl.shapes import HostLog, Worker
 from omkctl.verb import Verb
@@ -11,7 +12,7 @@ SHOWN_LINES = 10
 
 
 @click.command("show", cls=Verb)
-@click.argument("name")
+@click.argument("name", shell_complete=completers.workers)
 @click.pass_obj
 def show(invocation: Invocation, name: str) -> None:
     """All that is known of worker NAME, with the end of its host's log."""
@@ -25,7 +26,7 @@ def show(invocation: Invocation, name: str) -> None:
 
 
 @click.command("log", cls=Verb)
-@click.argument("name")
+@click.argument("name", shell_complete=completers.workers)
 @click.option(
     "-n", "--lines", type=click.IntRange(0, 1000), default=20, show_default=True, metavar="N", help="The last so many."
 )

@@ -1,4 +1,4 @@
-"""`omkctl worker adopt`, `pause`, `resume`, `restart`, `remove`.
+"""`omkctl worker adopt`, `pause`, `resume`, `restart`, `compact`, `remove`.
 
 With --drain the answer comes when the worker has nothing in hand, however long that takes.
 """
@@ -8,19 +8,19 @@ from contextlib import contextmanager
 
 import click
 
-from omkctl import confirm, options
+from omkctl import completers, confirm, options
 from omkctl.failures import timed_out
 from omkctl.invocation import Invocation
 from omkctl.link import Deadline, Late
 from omkctl.render import say
-from omkctl.shapes import Worker, WorkerRemoved
+from omkctl.shapes import Worker, WorkerCompacted, WorkerRemoved
 from omkctl.verb import Verb
 
 drain = click.option("--drain", is_flag=True, help="Hand nothing more to it, and wait until nothing is in hand.")
 
 
 @click.command("adopt", cls=Verb)
-@click.argument("name")
+@click.argument("name", shell_complete=completers.workers)
 @click.pass_obj
 def adopt(invocation: Invocation, name: str) -> None:
     """Make foreign worker NAME omkd's own: its runner.json counts from now on, its files follow the log."""
@@ -29,7 +29,7 @@ def adopt(invocation: Invocation, name: str) -> None:
 
 
 @click.command("pause", cls=Verb)
-@click.argument("name")
+@click.argument("name", shell_complete=completers.workers)
 @click.option("--reason", default="", metavar="TEXT", help="Why; the record keeps it.")
 @drain
 @options.timeout
@@ -46,7 +46,7 @@ def pause(invocation: Invocation, name: str, reason: str, drain: bool, timeout: 
 
 
 @click.command("resume", cls=Verb)
-@click.argument("name")
+@click.argument("name", shell_complete=completers.workers)
 @click.pass_obj
 def resume(invocation: Invocation, name: str) -> None:
     """Hand work to worker NAME again."""
@@ -54,7 +54,7 @@ def resume(invocation: Invocation, name: str) -> None:
 
 
 @click.command("restart", cls=Verb)
-@click.argument("name")
+@click.argument("name", shell_complete=completers.workers)
 @drain
 @click.option("--force", is_flag=True, help="Kill it at once; what it ran is interrupted.")
 @options.timeout
@@ -71,8 +71,30 @@ def restart(invocation: Invocation, name: str, drain: bool, force: bool, timeout
     tell(invocation, worker, "has a new host")
 
 
+@click.command("compact", cls=Verb)
+@click.argument("name", shell_complete=completers.workers)
+@drain
+@options.timeout
+@click.pass_obj
+def compact(invocation: Invocation, name: str, drain: bool, timeout: float | None) -> None:
+    """Move the files of worker NAME into its archive/, gzipped, and begin new ones.
+
+    Only with nothing in hand; its host is started anew.
+    """
+    asked = {"name": name, "drain": drain}
+    with telling_what_stays(name, timeout, drain=drain):
+        done = invocation.client().call_long("worker.compact", asked, WorkerCompacted, Deadline.after(timeout))
+    if invocation.out.as_json:
+        invocation.out.json(done)
+        return
+    for path in done["archived"]:
+        invocation.out.line(path)
+    if not done["archived"]:
+        say(f"worker {name} has no lines to put away")
+
+
 @click.command("remove", cls=Verb)
-@click.argument("name")
+@click.argument("name", shell_complete=completers.workers)
 @drain
 @click.option("--force", is_flag=True, help="Even with tasks in hand: they become `lost`.")
 @options.timeout

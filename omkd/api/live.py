@@ -21,14 +21,14 @@ BYTES_A_STEP: Final = 512 * 1024
 async def follow_units(call: Call, subscription: U64, after: Seq, lines: Callable[[StoredUnit], bytes]) -> None:
     """Sends the lines of each unit above `after`, first of the past, then live, until cancelled.
 
-    Units that are gone are told by a `gap` notification.
+    Units that are gone are told by a `gap` notification, also when retention overtakes a reader that is slow.
     """
     log = call.hub.log
-    if after + 1 < log.first_seq:
-        gap = GapNotification(subscription=subscription, first=Seq(after + 1), last=Seq(log.first_seq - 1))
-        await call.caller.send(Connection.encode_notification_raw("gap", codec.dumps(gap)))
-        after = gap.last
     while True:
+        if after + 1 < log.first_seq:
+            gap = GapNotification(subscription=subscription, first=Seq(after + 1), last=Seq(log.first_seq - 1))
+            await call.caller.send(Connection.encode_notification_raw("gap", codec.dumps(gap)))
+            after = gap.last
         units = log.read_after(after, max_units=UNITS_A_STEP, max_bytes=BYTES_A_STEP)
         if not units:
             await log.wait_beyond(after)

@@ -52,7 +52,7 @@ class StateImage:
     basics: Basics
     workers: list[WorkerEntry]
     tasks: list[TaskEntry]
-    keys: KeyBlock
+    keys: dict[str, KeyUse]
     open: list[Question]
     decided: list[Question]
     passed: list[Passed]
@@ -80,7 +80,7 @@ def image_of(state: State) -> StateImage:
         ),
         workers=workers,
         tasks=ledger.tasks,
-        keys=key_block(ledger.keys),
+        keys=ledger.keys,
         open=list(decisions.open.values()),
         decided=list(decisions.decided.values()),
         passed=ledger.passed,
@@ -89,17 +89,13 @@ def image_of(state: State) -> StateImage:
 
 def state_from(image: StateImage, bounds: Bounds | None = None) -> State:
     basics = image.basics
-    uses = zip(image.keys.tasks, image.keys.seqs, image.keys.times, strict=True)
     ledger = Ledger.restored(
         LedgerImage(
             tasks=image.tasks,
             counts={TaskState(name): count for name, count in basics.counts.items()},
             in_hand={WorkerName(name): ids for name, ids in basics.in_hand.items()},
             finished=basics.finished,
-            keys={
-                key: KeyUse(task_id=task_id, seq=seq, ts=Ns(ts))
-                for key, (task_id, seq, ts) in zip(image.keys.keys, uses, strict=True)
-            },
+            keys=image.keys,
             passed=image.passed,
         ),
         bounds or Bounds(),
@@ -117,13 +113,18 @@ def state_from(image: StateImage, bounds: Bounds | None = None) -> State:
     )
 
 
-def key_block(uses: dict[str, KeyUse]) -> KeyBlock:
+def key_block(uses: list[tuple[str, KeyUse]]) -> KeyBlock:
     return KeyBlock(
-        keys=list(uses),
-        tasks=[use.task_id for use in uses.values()],
-        seqs=[use.seq for use in uses.values()],
-        times=[use.ts for use in uses.values()],
+        keys=[key for key, _ in uses],
+        tasks=[use.task_id for _, use in uses],
+        seqs=[use.seq for _, use in uses],
+        times=[use.ts for _, use in uses],
     )
+
+
+def uses_in(block: KeyBlock) -> dict[str, KeyUse]:
+    columns = zip(block.keys, block.tasks, block.seqs, block.times, strict=True)
+    return {key: KeyUse(task_id=task_id, seq=seq, ts=Ns(ts)) for key, task_id, seq, ts in columns}
 
 
 def task_from(task_id: TaskId, units: list[Unit]) -> TaskEntry | None:

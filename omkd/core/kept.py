@@ -13,7 +13,7 @@ KEPT_FINISHED: Final = 10_000
 KEPT_FINISHED_CHARS: Final = 64 * 1024 * 1024
 """Of the texts and results of finished tasks: 10,000 of 256 KiB each would be 2.5 GiB."""
 
-LOOKS_A_UNIT: Final = 8
+LOOKS_A_UNIT: Final = 64
 """Finished tasks that may be let go after one unit. If more end in one (a cancel of many), the next units see to it."""
 
 KEYS_KEPT_NS: Final = 7 * 24 * 3600 * 1_000_000_000

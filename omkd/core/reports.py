@@ -15,6 +15,7 @@ from omkd.protocol.events import (
     LineFault,
     PersonNeeded,
     PreflightRequest,
+    PreflightResponse,
     TaskCancelled,
     TaskFinished,
     TaskHeld,
@@ -29,13 +30,16 @@ from omkd.protocol.limits import HEADLINE_CHARS
 from omkd.protocol.records import OnInterrupt, OutboxLine, Outcome, ResultStatus
 from omkd.protocol.scalars import U32, Ns, WorkerName
 
-from .decisions import expired_event, preflight_question
+from .decisions import choices_fault, expired_event, preflight_question
+from .decisions import ending_of as ending_of_question
 from .ledger import Ledger, TaskEntry
 from .roster import WorkerEntry
 from .state import State
 
 MAX_INTERRUPTIONS: Final = 3
 """A task that kills its host does not do so for ever (design, §4)."""
+
+PERSON_ANSWERS: Final = "a PreflightRequest waits for a person: a worker does not answer it"
 
 NOT_DONE: Final = (Outcome.LATER, Outcome.INTERRUPTED)
 
@@ -75,6 +79,12 @@ def withdrawn_questions(state: State, entry: TaskEntry) -> Iterator[Event]:
     """What the run asked and nobody answered: it no longer waits."""
     for question in state.decisions.of_handout(entry.id, entry.handout):
         yield expired_event(question, "its run ended", withdrawn=True)
+
+
+def withdrawn_of_worker(state: State, worker: WorkerName) -> Iterator[Event]:
+    """What a worker that goes away asked, in a run or outside of one."""
+    for question in state.decisions.of_worker(worker):
+        yield from ending_of_question(question, f"worker {worker} was removed", withdrawn=True)
 
 
 def ending_of(entry: TaskEntry, worker: WorkerEntry, line: OutboxLine, now: Ns) -> tuple[Event, ...]:
@@ -154,36 +164,53 @@ def judge_event(state: State, worker: WorkerEntry, event: WorkerFileEvent, now: 
         return started_events(entry, worker)
     if isinstance(event, DecisionRequested | DecisionExpired):
         return judge_decision(state, worker, event)
-    spoken = spoken_by(worker.name, event)
-    if isinstance(event, PreflightRequest) and not isinstance(spoken, Rejected):
+    if isinstance(event, PreflightRequest):
         return with_question(state, event, worker.name, now)
-    return spoken
+    if isinstance(event, PreflightResponse) and state.decisions.awaits_preflight():
+        return Rejected(fault=LineFault.NOT_YOURS, detail=PERSON_ANSWERS)
+    return spoken_by(worker.name, event)
 
 
 def judge_decision(state: State, worker: WorkerEntry, event: DecisionRequested | DecisionExpired) -> Verdict:
-    """A question of a run in hand, once; and that it is over, while it waits."""
+    """A question of a run in hand, once; and that it is over, while it waits.
+
+    That it is over may be said by both sides at the same moment: the second time it is no news, and no fault.
+    """
     if isinstance(event, DecisionExpired):
         question = state.decisions.get(event.decision_id)
         if question is None or question.asked.worker != worker.name:
             return Rejected(fault=LineFault.NOT_YOURS, detail=f"no question {event.decision_id} of {worker.name}")
-        if question.ended is not None:
-            return Rejected(fault=LineFault.LATE, detail=f"question {event.decision_id} is decided already")
-        return (expired_event(question, event.reason, withdrawn=event.withdrawn),)
+        match question.ended:
+            case None:
+                return ending_of_question(question, event.reason, withdrawn=event.withdrawn)
+            case DecisionExpired():
+                return ()
+            case _:
+                return Rejected(fault=LineFault.LATE, detail=f"question {event.decision_id} is decided already")
     if event.worker != worker.name or event.task_id is None:
         return Rejected(fault=LineFault.NOT_YOURS, detail=f"a question of {event.worker}, not of {worker.name}")
     entry = entry_in_hand(state.ledger, worker.name, handout_id(event.task_id, event.handout))
     if isinstance(entry, Rejected):
         return entry
+    prefix = f"{handout_id(entry.id, entry.handout)}-"
+    if not event.decision_id.startswith(prefix):
+        return Rejected(fault=LineFault.NOT_YOURS, detail=f"decision_id {event.decision_id!r} is not {prefix}<n>")
+    if (fault := choices_fault(event.choices)) is not None:
+        return Rejected(fault=LineFault.WRONG_TYPE, detail=f"choices of {event.decision_id}: {fault}")
     if state.decisions.get(event.decision_id) is not None:
         return Rejected(fault=LineFault.DUPLICATE, detail=f"question {event.decision_id} was asked already")
     return (event,)
 
 
-def with_question(state: State, event: PreflightRequest, worker: WorkerName | None, now: Ns) -> tuple[Event, ...]:
-    """A router's request is a question too, unless one with its ticket waits."""
-    if event.ticket_id in state.decisions.open:
-        return (event,)
-    return (event, preflight_question(event, worker, now))
+def with_question(state: State, event: PreflightRequest, worker: WorkerName | None, now: Ns) -> Verdict:
+    """A router's request is a question too; said again while it waits it is no second one."""
+    waits = state.decisions.open.get(event.ticket_id)
+    if waits is None:
+        return (event, preflight_question(event, worker, now))
+    if not waits.is_preflight or waits.asked.worker != worker:
+        detail = f"ticket {event.ticket_id!r} is the id of another question that waits: take a new one"
+        return Rejected(fault=LineFault.DUPLICATE, detail=detail)
+    return (event,)
 
 
 def spoken_by(worker: WorkerName, event: WorkerFileEvent) -> Verdict:

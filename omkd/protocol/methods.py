@@ -158,6 +158,7 @@ class NoticeStatus:
     sent: U64
     failed: U64 = field(metadata=says("given up after all attempts; the escalation log has what they said"))
     suppressed: U64 = field(metadata=says("repeats that were counted and not sent"))
+    reminded: U64 = field(metadata=says("of those sent: that a question still waits"))
     last_sent: Ns | None
     last_error: str | None = field(metadata=says("of the newest attempt; null: it did its work"))
     seq: Seq = field(metadata=says("units up to this one are dealt with"))
@@ -173,6 +174,8 @@ class StatusResult:
     started: Ns
     seq: Seq = field(metadata=says("the newest unit on disk"))
     tasks: dict[str, U32] = field(metadata=says("how many in each state"))
+    oldest_queued: Task | None = field(metadata=says("its `why` says what it waits for"))
+    last_failures: list[Task] = field(metadata=says("failed or lost, of the newest tasks; newest first"))
     workers: list[Worker]
     invalid_workers: list[InvalidSpec]
     unacked: U32 = field(metadata=says("units that need a person and were not acknowledged"))
@@ -225,6 +228,7 @@ class FindingKind(Enum):
     INBOX = "inbox"
     OUTBOX = "outbox"
     ESCALATIONS = "escalations"
+    SNAPSHOT = "snapshot"
     TASKS = "tasks"
 
 
@@ -299,6 +303,9 @@ class WorkerUpdateParams:
     retries: U32 | None = None
     stall_secs: U64 | None = None
     output_bytes: U64 | None = None
+    acp: bool | None = None
+    acp_asks: bool | None = None
+    acp_mode: str | None = None
     approval_policy: ApprovalPolicy | None = None
     approval_timeout_secs: U64 | None = None
     external_tools: list[Json] | None = None
@@ -316,6 +323,23 @@ class WorkerRestartParams:
     name: WorkerName
     drain: bool = field(default=False, metadata=says("waits until nothing is in hand"))
     force: bool = field(default=False, metadata=says("kills it at once; what it ran is interrupted"))
+
+
+@frozen(kw_only=True)
+class WorkerCompactParams:
+    name: WorkerName
+    drain: bool = field(default=False, metadata=says("waits until nothing is in hand; nothing more is handed out"))
+
+
+@frozen(kw_only=True)
+class WorkerCompactResult:
+    name: WorkerName
+    archived: list[str] = field(metadata=says("what its files are now"))
+
+
+@frozen(kw_only=True)
+class RotateResult:
+    kept: str | None = field(metadata=says("where the lines so far are now; null: there was no file"))
 
 
 @frozen(kw_only=True)
@@ -724,6 +748,12 @@ METHODS: Final[dict[str, Method]] = {
         says="ends its host and starts a new one",
         errors=(E.NOT_FOUND, E.REFUSED),
     ),
+    "worker.compact": Method(
+        params=WorkerCompactParams,
+        result=WorkerCompactResult,
+        says="moves the files of a worker with nothing in hand into its `archive/`, gzipped; its host is started anew",
+        errors=(E.NOT_FOUND, E.REFUSED, E.WRITE_FAILED),
+    ),
     "worker.remove": Method(
         params=WorkerRemoveParams,
         result=WorkerRemoveResult,
@@ -808,6 +838,12 @@ METHODS: Final[dict[str, Method]] = {
         result=SeqResult,
         says="marks what needed a person as seen",
         errors=(E.NOT_FOUND, E.REFUSED, E.WRITE_FAILED),
+    ),
+    "escalation.rotate": Method(
+        params=NoParams,
+        result=RotateResult,
+        says="begins a new `pending_escalations.jsonl`, keeps the old one under another name",
+        errors=(E.WRITE_FAILED,),
     ),
     "decision.list": Method(
         params=DecisionListParams, result=DecisionListResult, says="questions that wait for a person"

@@ -199,6 +199,9 @@ class Runner:
         default=None,
         metadata=says("of each output stream of a run; the middle of a longer one is left out; null: 16 MiB"),
     )
+    acp: bool = field(default=False, metadata=says("the command is an ACP agent: a task is a prompt turn of it"))
+    acp_asks: bool = field(default=False, metadata=says("of an agent unknown to omkd: it asks before it acts"))
+    acp_mode: str = field(default="", metadata=says("the mode in which the agent asks; empty: what omkd knows of it"))
 
 
 @frozen(kw_only=True)

@@ -5,8 +5,8 @@ from typing import Final
 
 import trio
 
-from omkd.core.decisions import Question, expired_event
-from omkd.protocol.events import ByOmkd, Event, PreflightAnswer, PreflightResponse
+from omkd.core.decisions import ending_of
+from omkd.protocol.events import ByOmkd
 from omkd.store.event_log import Draft, LogWriteFailed
 
 from .hub import Hub
@@ -37,14 +37,8 @@ async def run_decisions(hub: Hub, *, task_status: trio.TaskStatus[None] = trio.T
 def expire(hub: Hub) -> None:
     """Records each question whose time is over. Raises LogWriteFailed."""
     for question in hub.state.decisions.expired(hub.now()):
-        hub.log.append(Draft(by=ByOmkd(), events=expiry_of(question)))
+        hub.log.append(Draft(by=ByOmkd(), events=ending_of(question, "nobody decided in time")))
         logger.info("question %s expired: %s", question.asked.decision_id, question.asked.summary)
-
-
-def expiry_of(question: Question) -> tuple[Event, ...]:
-    """A router that asked hears it in its own words too."""
-    expired = expired_event(question, "nobody decided in time", withdrawn=False)
-    return (expired, PreflightResponse(value=PreflightAnswer.TIMEOUT)) if question.is_preflight else (expired,)
 
 
 def wait_s(hub: Hub) -> float:

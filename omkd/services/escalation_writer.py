@@ -141,16 +141,18 @@ class EscalationWriter:
     def _set_aside(self, descriptor: int, units: list[StoredUnit]) -> bytes:
         """The file holds what is not ours: it keeps it, under another name. Lines still to be written to a new one."""
         at: int = self._pos.offset
-        remaining = [lines_of(each.unit) for each in units]
-        while remaining and os.pread(descriptor, len(remaining[0]), at) == remaining[0]:
-            at += len(remaining.pop(0))
+        remaining = [(each.seq, lines_of(each.unit)) for each in units]
+        while remaining and os.pread(descriptor, len(remaining[0][1]), at) == remaining[0][1]:
+            seq, lines = remaining.pop(0)
+            at += len(lines)
+            self._pos = evolve(self._pos, seq=seq)  # the new file begins behind it, also for a start in between
         aside = free_name(self._path, f".aside-{units[0].seq}")
         logger.warning(
             "%s differs from the event log at byte %d: kept as %s, a new one is begun", self._path, at, aside
         )
         self._path.rename(aside)
         self._close()
-        return b"".join(remaining)
+        return b"".join(lines for _, lines in remaining)
 
     def _open_file(self) -> int:
         """The file that the path names, made if there is none; the position is that of this file."""

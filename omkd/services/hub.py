@@ -63,7 +63,8 @@ class QueueLimits:
 class Hub:
     """`work` wakes the dispatcher: units were folded, or a worker was seen in another state.
 
-    `draining`: the daemon is to end, nothing more is handed out.
+    `draining`: the daemon is to end, nothing more is handed out. `readers_of_files`: threads that read the whole log;
+    retention waits for them.
     """
 
     session: SessionDir
@@ -73,6 +74,7 @@ class Hub:
     work: Wakeup = field(factory=Wakeup)
     retried: RetriedWrites = field(factory=RetriedWrites)
     draining: bool = False
+    readers_of_files: int = 0
     invalid_specs: dict[WorkerName, InvalidSpec] = field(factory=dict)
     queue_limits: QueueLimits = field(factory=QueueLimits)
 

@@ -125,6 +125,8 @@ class MailboxReader:
             verdict = judge(line.text)
         else:
             return
+        if verdict == ():  # no news: read again after a crash it is none either
+            return
         if not isinstance(verdict, Rejected):
             try:
                 self._record(mailbox, verdict, mailbox.reader.position_at(line.end))

@@ -14,6 +14,8 @@ from omkd.core.ledger import TaskEntry
 from omkd.core.roster import WorkerEntry
 from omkd.protocol import codec
 from omkd.protocol.events import (
+    By,
+    ByWorker,
     DecisionAnswered,
     DecisionExpired,
     TaskCancelled,
@@ -26,15 +28,16 @@ from omkd.protocol.events import (
     WorkerUpdated,
 )
 from omkd.protocol.handout import handout_id
-from omkd.protocol.records import AnswerLine, CancelHandout
+from omkd.protocol.records import CancelHandout
 from omkd.protocol.scalars import Seq, WorkerName
 
 from .hub import Hub
 from .worker_files import (
+    answer_line,
     append_missing,
+    append_missing_answers,
     append_missing_dones,
     append_to,
-    by_text,
     inbox_line,
     is_told_by,
     write_settings,
@@ -95,8 +98,8 @@ class MailboxWriter:
                     self._take_handout(event)
                 case TaskCancelRequested():
                     self._take_cancel(event)
-                case DecisionAnswered() | DecisionExpired() if unit.src is None and event.task_id is not None:
-                    self._take_decision(event, unit)
+                case DecisionAnswered() | DecisionExpired() if unit.src is None:
+                    self._take_decision(event, unit.by)
                 case TaskRequeued() | TaskLost() | TaskCancelled() if unit.src is None and event.worker is not None:
                     self._with_worker(event.worker, self._reconcile)
                 case WorkerRegistered() | WorkerUpdated():
@@ -105,33 +108,41 @@ class MailboxWriter:
                     pass
 
     def _take_handout(self, event: TaskDispatched) -> None:
-        """A worker that is gone meanwhile has no inbox."""
+        """A worker that is gone meanwhile has no inbox; a task that is over, and no longer in memory, needs no line."""
         entry = self.hub.state.roster.workers.get(event.worker)
-        if entry is not None:
-            task = self.hub.state.ledger.tasks[event.task_id]
+        task = self.hub.state.ledger.tasks.get(event.task_id)
+        if entry is not None and task is not None:
             line = inbox_line(task, event.handout, says_by=is_told_by(entry))
             self._lines.setdefault(event.worker, []).append(line)
 
     def _take_cancel(self, event: TaskCancelRequested) -> None:
         """Known hand-outs only: one that ended meanwhile needs no cancel."""
-        task = self.hub.state.ledger.tasks[event.task_id]
-        if task.in_hand and task.worker is not None:
+        task = self.hub.state.ledger.tasks.get(event.task_id)
+        if task is not None and task.in_hand and task.worker is not None:
             self._with_worker(task.worker, lambda entry: self._cancel(entry, task))
 
-    def _take_decision(self, event: DecisionAnswered | DecisionExpired, unit: Unit) -> None:
-        if event.worker is None:
-            return
-        answered = isinstance(event, DecisionAnswered)
-        line = AnswerLine(
-            decision=event.decision_id,
-            choice=event.choice if isinstance(event, DecisionAnswered) else None,
-            note=event.note if isinstance(event, DecisionAnswered) else event.reason,
-            by=by_text(unit.by) if answered else "",
-        )
-        self._with_worker(event.worker, lambda entry: self._answer(entry, line))
+    def _take_decision(self, event: DecisionAnswered | DecisionExpired, by: By) -> None:
+        if event.worker is not None and event.task_id is not None:
+            line = answer_line(event, by)
+            if line is not None:
+                self._with_worker(event.worker, lambda entry: self._answer(entry, line))
 
-    def _answer(self, entry: WorkerEntry, line: AnswerLine) -> None:
-        append_to(self.hub.session.worker(entry.name).control, codec.dumps(line) + b"\n")
+    def _answer(self, entry: WorkerEntry, line: bytes) -> None:
+        append_to(self.hub.session.worker(entry.name).control, line)
+
+    def _answers(self, entry: WorkerEntry) -> dict[str, bytes]:
+        """What was decided of the hand-outs that a worker has in hand, by question: a crash may have come first."""
+        in_hand = {(task.id, task.handout) for task in self.hub.state.ledger.in_hand(entry.name).values()}
+        found = {}
+        for question in self.hub.state.decisions.decided.values() if in_hand else ():
+            asked, ended, by = question.asked, question.ended, question.ended_by
+            is_here = asked.worker == entry.name and (asked.task_id, asked.handout) in in_hand
+            is_on_disk = question.ended_seq is not None and question.ended_seq <= self.position
+            if is_here and is_on_disk and ended is not None and by is not None and not isinstance(by, ByWorker):
+                line = answer_line(ended, by)
+                if line is not None:
+                    found[asked.decision_id] = line
+        return found
 
     def _cancel(self, entry: WorkerEntry, task: TaskEntry) -> None:
         cancel = CancelHandout(id=handout_id(task.id, task.handout), reason=task.cancel_reason or "")
@@ -159,6 +170,7 @@ class MailboxWriter:
         for task in due:
             if task.cancel_reason is not None:
                 self._cancel(entry, task)
+        append_missing_answers(directory, self._answers(entry))
         in_hand = self.hub.state.ledger.in_hand(entry.name).values()
         append_missing_dones(directory, {handout_id(task.id, task.handout) for task in in_hand})
 

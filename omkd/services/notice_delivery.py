@@ -12,6 +12,7 @@ import trio
 from attrs import frozen
 
 from omkd.protocol import codec
+from omkd.protocol.events import DecisionRequested
 from omkd.protocol.redaction import redacted_text
 
 from .hosts import HIDDEN_FROM_HOSTS
@@ -43,6 +44,7 @@ def delivery_for(means: Means, matter: Matter, session: str, repeats: int) -> De
         case ShowOnDesktop():
             title = f"omkd {session}: {matter.entry.kind.value}"
             again = f" (and {repeats} times before)" if repeats else ""
+            again += f" (reminder {matter.reminder})" if matter.reminder else ""
             argv = ("notify-send", "--app-name=omkd", "--", title, matter.entry.summary + again)
             return Delivery(argv=argv, stdin=b"")
         case PostTo(url=url):
@@ -52,11 +54,15 @@ def delivery_for(means: Means, matter: Matter, session: str, repeats: int) -> De
 def notice_json(matter: Matter, session: str, repeats: int) -> bytes:
     """The escalation's own fields, then `seq`, as `tail-escalations --json` has them; then what only a notice has.
 
-    `{"ts":"…","kind":"failed",…,"auto_proceed":false,"seq":12,"session":"default","repeats":0}`
+    `{"ts":"…","kind":"failed",…,"auto_proceed":false,"seq":12,"session":"default","repeats":0}`, and of a question
+    `"decision":"t12-1","reminder":0`.
     """
     entry = codec.parse(codec.dumps(matter.entry))
     assert isinstance(entry, dict)
-    return codec.encode({**entry, "seq": matter.seq, "session": session, "repeats": repeats})
+    event, asked = matter.event, {}
+    if isinstance(event, DecisionRequested):
+        asked = {"decision": event.decision_id, "reminder": matter.reminder}
+    return codec.encode({**entry, "seq": matter.seq, "session": session, "repeats": repeats, **asked})
 
 
 def curl_config(url: str, body: bytes) -> bytes:

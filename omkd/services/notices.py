@@ -13,6 +13,7 @@ from typing import Final
 import trio
 from attrs import Factory, define, field, frozen
 
+from omkd.core.decisions import Question
 from omkd.protocol import codec
 from omkd.protocol.methods import NoticeStatus
 from omkd.protocol.scalars import U64, Ns, Seq
@@ -21,13 +22,16 @@ from omkd.store.files import atomic_write
 
 from .hub import Hub, Wakeup
 from .notice_delivery import NotSent, attempt, delivery_for
-from .notice_rules import Matter, NoticeRule, matters_in
+from .notice_rules import Matter, NoticeRule, Reminders, matters_in
 
 logger = logging.getLogger(__name__)
 
 PAUSE_FIRST_S: Final = 1.0
 PAUSE_MAX_S: Final = 60.0
 """Between two attempts: doubled each time."""
+
+CLOCK_LOOK_S: Final = 60.0
+"""Wall-clock times are looked at again so often (design, §5)."""
 
 MAX_SUBJECTS: Final = 1000
 """Of which a rule remembers when it told of them last; past that the oldest is forgotten, and would be told again."""
@@ -57,10 +61,15 @@ class Teller:
     sent: int = 0
     failed: int = 0
     suppressed: int = 0
+    reminded: int = 0
     last_sent: Ns | None = None
     last_error: str | None = None
     told: dict[tuple[str, str], Told] = Factory(dict)
+    reminders: Reminders = field(init=False)
     scope: trio.CancelScope = field(factory=trio.CancelScope)
+
+    def __attrs_post_init__(self) -> None:
+        self.reminders = Reminders(self.rule)
 
     def status(self) -> NoticeStatus:
         return NoticeStatus(
@@ -68,6 +77,7 @@ class Teller:
             sent=U64(self.sent),
             failed=U64(self.failed),
             suppressed=U64(self.suppressed),
+            reminded=U64(self.reminded),
             last_sent=self.last_sent,
             last_error=self.last_error,
             seq=self.seq,
@@ -124,11 +134,29 @@ class Notices:
 
     async def _tell(self, teller: Teller) -> None:
         with teller.scope:
+            teller.reminders.begin(self._waiting(teller), self._hub.now())
             while True:
-                await self._hub.log.wait_beyond(teller.seq)
+                with trio.move_on_after(self._until_reminder_s(teller)):
+                    await self._hub.log.wait_beyond(teller.seq)
                 skip_what_is_gone(teller, self._hub.log.first_seq)
                 for stored in self._hub.log.read_after(teller.seq):
                     await self._tell_of(teller, stored)
+                await self._remind(teller)
+
+    def _waiting(self, teller: Teller) -> list[Question]:
+        """The questions that wait for a person and were told."""
+        return [each for each in self._hub.state.decisions.open.values() if each.seq <= teller.seq]
+
+    def _until_reminder_s(self, teller: Teller) -> float:
+        due = teller.reminders.next_at(self._waiting(teller))
+        return CLOCK_LOOK_S if due is None else min(CLOCK_LOOK_S, max(0.0, (due - self._hub.now()) / 1e9))
+
+    async def _remind(self, teller: Teller) -> None:
+        """Tells again of questions that still wait; one that is answered while others are told is passed over."""
+        for matter in teller.reminders.due(self._waiting(teller), self._hub.now()):
+            waits = any(each.seq == matter.seq for each in self._waiting(teller))
+            if waits and await self._send(teller, matter, 0):
+                teller.reminded += 1
 
     async def _tell_of(self, teller: Teller, stored: StoredUnit) -> None:
         matters = matters_in(teller.rule, stored.unit)

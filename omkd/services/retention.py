@@ -30,7 +30,7 @@ class Retention:
 
 def cut(hub: Hub, retention: Retention, *, below: Seq, saved: Seq) -> int:
     """How many segments went. `below`: the older snapshot's unit, `saved`: the escalation writer's. Raises OSError."""
-    if retention.keep_bytes is None and retention.keep_days is None:
+    if (retention.keep_bytes is None and retention.keep_days is None) or hub.readers_of_files:
         return 0
     number = 0
     closed = hub.log.closed_segments

@@ -11,7 +11,8 @@ import attrs
 from attrs import frozen
 
 from omkd.core.decisions import Question
-from omkd.core.image import Basics, KeyBlock, StateImage, state_from
+from omkd.core.image import Basics, KeyBlock, StateImage, key_block, state_from, uses_in
+from omkd.core.kept import KeyUse
 from omkd.core.roster import WorkerEntry
 from omkd.core.state import State
 from omkd.core.task_entry import TaskEntry
@@ -81,16 +82,9 @@ def encoded(image: StateImage, as_imaged: Callable[[TaskEntry], TaskEntry]) -> I
         yield codec.dumps(worker)
     for question in (*image.open, *image.decided):
         yield codec.dumps(question)
-    keys = image.keys
-    for place in range(0, len(keys.keys), KEYS_A_LINE):
-        end = place + KEYS_A_LINE
-        block = KeyBlock(
-            keys=keys.keys[place:end],
-            tasks=keys.tasks[place:end],
-            seqs=keys.seqs[place:end],
-            times=keys.times[place:end],
-        )
-        yield codec.dumps(block)
+    uses = iter(image.keys.items())
+    while some := list(islice(uses, KEYS_A_LINE)):
+        yield codec.dumps(key_block(some))
     for task in image.tasks:
         yield codec.dumps(as_imaged(task))
 
@@ -108,7 +102,7 @@ def decoded(snapshot: Snapshot) -> State:
             workers=records(lines, basics.workers, WorkerEntry),
             open=records(lines, basics.open, Question),
             decided=records(lines, basics.decided, Question),
-            keys=key_blocks(records(lines, -(-basics.keys // KEYS_A_LINE), KeyBlock)),
+            keys=key_uses(records(lines, -(-basics.keys // KEYS_A_LINE), KeyBlock)),
             tasks=records(lines, basics.tasks, TaskEntry),
             passed=[],
         )
@@ -124,13 +118,11 @@ def records(lines: Iterator[bytes], count: int, cls: type[T]) -> list[T]:
     return found
 
 
-def key_blocks(blocks: list[KeyBlock]) -> KeyBlock:
-    return KeyBlock(
-        keys=[each for block in blocks for each in block.keys],
-        tasks=[each for block in blocks for each in block.tasks],
-        seqs=[each for block in blocks for each in block.seqs],
-        times=[each for block in blocks for each in block.times],
-    )
+def key_uses(blocks: list[KeyBlock]) -> dict[str, KeyUse]:
+    uses: dict[str, KeyUse] = {}
+    for block in blocks:
+        uses |= uses_in(block)
+    return uses
 
 
 def shape_of(*classes: Any) -> str:

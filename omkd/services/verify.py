@@ -6,7 +6,7 @@ start does (a torn last line, a hand-out not in its inbox yet) is no finding; it
 
 from contextlib import closing
 
-from attrs import evolve
+from attrs import evolve, frozen
 
 from omkd.core.state import State
 from omkd.core.transitions import landing_fault, pairing_fault, task_fault, worker_fault
@@ -15,8 +15,11 @@ from omkd.protocol.methods import FindingKind, TaskState, VerifyResult
 from omkd.protocol.scalars import Ns, Seq, TaskId, WorkerName
 from omkd.store.log_errors import LogDamaged
 from omkd.store.log_scan import Scan, scan_log
+from omkd.store.segments import FIRST_SEQ, first_seq_of, list_segments
 from omkd.store.session import SessionDir
+from omkd.store.snapshot import Snapshot, SnapshotUnusable, list_snapshots, read_snapshot
 
+from .snapshot_records import decoded
 from .verify_escalations import EscalationCheck
 from .verify_mailboxes import MailboxCheck
 from .verify_report import TO_BE_COMPLETED, Report
@@ -40,18 +43,65 @@ def verify_session(
     report = Report()
     with closing(EscalationCheck(session, report, written_to=escalation_position)) as escalations:
         mailboxes = MailboxCheck(session, report)
-        check = LogCheck(report, mailboxes, escalations, up_to)
+        begun = beginning_of(session, report)
+        if begun is None:
+            return report.result()
+        check = LogCheck(report, mailboxes, escalations, up_to, begun)
         try:
-            scan = scan_log(session.events, check.take)
+            scan = scan_log(session.events, check.take, first_seq=begun.first)
         except LogDamaged as damage:
             what = f"{damage.segment}: damaged at byte {damage.offset}: {damage.reason}"
             report.find(FindingKind.SEQUENCE, what, f"files were not held against it; {REPAIR}")
             return report.result()
         if not check.is_whole(scan):
             return report.result()
-        mailboxes.conclude(check.state, written_to=mailbox_position, log_has_gap=check.gap_before > 0)
+        has_gap = check.gap_before > 0 or begun.first > FIRST_SEQ
+        mailboxes.conclude(check.state, written_to=mailbox_position, log_has_gap=has_gap)
         escalations.conclude(scan.last)
     return report.result()
+
+
+@frozen(kw_only=True)
+class Begun:
+    """What the fold begins with. `first`: the log's first unit; `folded`: those up to this are in `state` already.
+
+    `known`: the newest unit that a snapshot is of, which was on disk.
+    """
+
+    first: Seq
+    folded: Seq
+    state: State
+    known: Seq
+
+
+def beginning_of(session: SessionDir, report: Report) -> Begun | None:
+    """None, and a finding: the log's beginning is gone, and no snapshot stands for it. Raises OSError.
+
+    Retention cuts below the older snapshot: the fold then begins with that one.
+    """
+    whole: list[Snapshot] = []
+    for path in list_snapshots(session.path):
+        try:
+            whole.append(read_snapshot(path))
+            report.count("snapshots")
+        except FileNotFoundError:
+            continue  # a newer one has taken its place
+        except SnapshotUnusable as fault:
+            report.find(FindingKind.SNAPSHOT, str(fault), "remove it: a start passes it over and folds more of the log")
+    segments = list_segments(session.events)
+    first = first_seq_of(segments[0]) if segments else FIRST_SEQ
+    known = max((each.header.seq for each in whole), default=Seq(0))
+    if first == FIRST_SEQ:
+        return Begun(first=first, folded=Seq(0), state=State(), known=known)
+    for snapshot in reversed(whole):
+        if snapshot.header.seq >= first - 1:
+            try:
+                return Begun(first=first, folded=snapshot.header.seq, state=decoded(snapshot), known=known)
+            except SnapshotUnusable:
+                continue
+    what = f"the log begins with unit {first}, and no snapshot stands for what was before"
+    report.find(FindingKind.SEQUENCE, what, REPAIR)
+    return None
 
 
 class LogCheck:
@@ -61,16 +111,19 @@ class LogCheck:
     """
 
     def __init__(
-        self, report: Report, mailboxes: MailboxCheck, escalations: EscalationCheck, up_to: Seq | None
+        self, report: Report, mailboxes: MailboxCheck, escalations: EscalationCheck, up_to: Seq | None, begun: Begun
     ) -> None:
-        self.state = State()
+        self.state = begun.state
+        self._begun = begun
         self._report = report
         self._mailboxes = mailboxes
         self._escalations = escalations
         self._up_to = up_to
-        self._last = Seq(0)
+        self._last = Seq(begun.first - 1)
         self._last_ts = Ns(0)
         self.gap_before = Seq(0)
+        if begun.first > FIRST_SEQ:
+            escalations.pass_gap(begun.first)
 
     def take(self, unit: Unit) -> None:
         """Units above `up_to` count only for what was written of them already."""
@@ -84,7 +137,8 @@ class LogCheck:
             return
         self._report.count("units")
         self._check_time(unit)
-        self._fold(unit)
+        if unit.seq > self._begun.folded:
+            self._fold(unit)
         self._mailboxes.note_source(unit)
 
     def is_whole(self, scan: Scan) -> bool:
@@ -95,6 +149,10 @@ class LogCheck:
             where = f"{bad.segment}, byte {bad.offset}: {bad.reason}" if bad else "the log ends there"
             what = f"unit {self._up_to} was on disk, the last one that can be read is {scan.last} ({where})"
             self._report.find(FindingKind.SEQUENCE, what, f"do not restart omkd before you made a copy: {REPAIR}")
+            return False
+        if scan.last < self._begun.known:
+            what = f"unit {self._begun.known} was on disk (a snapshot is of it), the log ends with unit {scan.last}"
+            self._report.find(FindingKind.SEQUENCE, what, REPAIR)
             return False
         if self._up_to is None and scan.bad is not None:
             self._report.count(TO_BE_COMPLETED)

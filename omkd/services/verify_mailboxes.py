@@ -52,7 +52,7 @@ class Recorded(NamedTuple):
 
 @define
 class Generation:
-    """What the log has of the newest generation of a worker's file. `was_cut`: it has been shorter in between."""
+    """What the log has of the newest generation of a worker's file. `was_cut`: it has been shorter before or within."""
 
     source: Source
     was_cut: bool = False
@@ -116,8 +116,12 @@ class MailboxCheck:
         if known is not None and src.gen < known.source.gen:
             what = f"{src.worker}/{src.file}: unit {seq} is of generation {src.gen}, after {known.source.gen}"
             self._find(what, "an old file was read again, a fault in omkd: report it")
-        if known is None or src.gen != known.source.gen:
+        if known is None:
             known = self._generations[src.worker, src.file] = Generation(src)
+        elif src.gen != known.source.gen:
+            # The same file: it lost its end, and what was read of it before stands in the generation before.
+            begins_within = known.source.inode == src.inode and known.source.head == src.head
+            known = self._generations[src.worker, src.file] = Generation(src, was_cut=begins_within)
         return known
 
     # --- inbox
@@ -220,7 +224,8 @@ def same_handout(first: WorkerResult | None, second: WorkerResult | None) -> boo
 
 
 def is_torn_handout(text: bytes) -> bool:
-    return text.startswith(ID_FIRST) or ID_FIRST.startswith(text)
+    """What a crash left of a line: its beginning, or, where the power went, blocks that the disk never wrote: zeros."""
+    return text.startswith(ID_FIRST) or ID_FIRST.startswith(text) or b"\0" in text
 
 
 def is_current(path: Path, source: Source) -> bool:

@@ -7,14 +7,15 @@ from typing import assert_never
 
 from attrs import asdict, evolve
 
+from omkd.core.decisions import by_words
 from omkd.core.ledger import TaskEntry
 from omkd.core.roster import WorkerEntry
 from omkd.protocol import codec
-from omkd.protocol.events import By, ByClient, ByOmkd, ByUnknown, ByWorker
+from omkd.protocol.events import By, ByClient, ByOmkd, ByUnknown, ByWorker, DecisionAnswered, DecisionExpired
 from omkd.protocol.handout import handout_id
 from omkd.protocol.limits import WORKER_LINE_BYTES
 from omkd.protocol.lines import Line, LineSplitter
-from omkd.protocol.records import HandoutDone, InboxLine
+from omkd.protocol.records import AnswerLine, HandoutDone, InboxLine
 from omkd.protocol.scalars import HandoutId
 from omkd.store.files import OPEN_FLAGS, append_lines, atomic_write, make_dir, open_append
 from omkd.store.session import WorkerDir
@@ -86,6 +87,28 @@ def append_missing_dones(directory: WorkerDir, in_hand: Set[str]) -> None:
     dones = [HandoutDone(id=HandoutId(each)) for each in handed_out if each not in in_hand and each not in ended]
     if dones:
         append_to(directory.control, b"".join(codec.dumps(done) + b"\n" for done in dones))
+
+
+def answer_line(event: DecisionAnswered | DecisionExpired, by: By) -> bytes | None:
+    """What the host is told of a question that ended; None for one whose run ended before: nobody waits."""
+    match event:
+        case DecisionAnswered():
+            line = AnswerLine(decision=event.decision_id, choice=event.choice, note=event.note, by=by_words(by))
+        case DecisionExpired(withdrawn=True):
+            return None
+        case DecisionExpired():
+            line = AnswerLine(decision=event.decision_id, choice=None, note=event.reason)
+        case _:
+            assert_never(event)
+    return codec.dumps(line) + b"\n"
+
+
+def append_missing_answers(directory: WorkerDir, wanted: Mapping[str, bytes]) -> None:
+    """Appends those of `wanted` (lines by their question) that the control file lacks. Raises OSError."""
+    there = set(ids_in(directory.control, "answer", "decision")) if wanted else set()
+    missing = [line for decision, line in wanted.items() if decision not in there]
+    if missing:
+        append_to(directory.control, b"".join(missing))
 
 
 def append_to(path: Path, lines: bytes) -> None:

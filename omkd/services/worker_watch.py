@@ -26,6 +26,7 @@ from omkd.store.watch import Watcher
 from .heartbeats import read_heartbeat
 from .hub import Hub
 from .mailbox_reader import MailboxReader
+from .removal import finish_removal, is_marked, unmark_removal
 from .worker_files import write_settings
 
 logger = logging.getLogger(__name__)
@@ -91,6 +92,9 @@ class WorkerWatch:
         try:
             if not stat.S_ISDIR(os.lstat(directory.path).st_mode):
                 raise ValueError(f"{directory.path} is no directory of its own (a symlink is refused)")
+            if is_marked(directory):
+                self._settle_removal(name, directory)
+                return
             self._watcher.add(directory.path)
             self._check_spec(name, directory)
         except FileNotFoundError as missing:
@@ -105,6 +109,14 @@ class WorkerWatch:
             self._unread[name] = None
             if entry.runner is None or entry.seen.host_pid is not None:
                 read_heartbeat(self._hub, entry)
+
+    def _settle_removal(self, name: WorkerName, directory: WorkerDir) -> None:
+        """What a crash cut off; while the fact is not on disk yet, `worker.remove` itself is about to do it."""
+        if name in self._hub.state.roster.workers:
+            unmark_removal(directory)
+            self._look_at(name)
+        elif self._hub.log.committed == self._hub.log.written:
+            logger.info("directory of removed worker %s moved to %s", name, finish_removal(directory))
 
     def _forget_or_complain(self, name: WorkerName, directory: WorkerDir, missing: FileNotFoundError) -> None:
         """A directory without a spec is not a worker yet; one without a directory is none, or lost it."""

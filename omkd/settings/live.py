@@ -115,4 +115,6 @@ def rule_json(rule: NoticeRule) -> Json:
         "timeout_secs": rule.timeout_secs,
         "attempts": rule.attempts,
         "repeat_after_secs": rule.repeat_after_secs,
+        "remind_after_secs": rule.remind_after_secs,
+        "reminders": rule.reminders,
     }

@@ -47,6 +47,8 @@ def rule_for(reading: Checks, at: Path, table: NotifyTable) -> NoticeRule:
         timeout_secs=table.timeout_secs,
         attempts=table.attempts,
         repeat_after_secs=table.repeat_after_secs,
+        remind_after_secs=table.remind_after_secs,
+        reminders=table.reminders,
     )
 
 

@@ -103,6 +103,12 @@ class Settings:
         unit="bytes",
         at_least=1,
     )
+    keep_bytes: int = number(
+        0,
+        "of the event log, whole segments of 64 MiB, the oldest go first; what a start needs stays; 0: everything",
+        unit="bytes",
+    )
+    keep_days: int = number(0, "of the event log, likewise; 0: everything", unit="days")
     notify: tuple[NoticeRule, ...] = ()
 
 
@@ -121,6 +127,10 @@ class NotifyTable:
     timeout_secs: int = number(30, "for one attempt; then it is ended, with all that it started", unit="s", at_least=1)
     attempts: int = number(5, "before it is given up; pauses of 1 s, doubled each time, 60 s at most", at_least=1)
     repeat_after_secs: int = number(600, "the same again within this is counted, not sent", unit="s")
+    remind_after_secs: int = number(
+        120, "a question that still waits is told again each time so much has passed; 0: never", unit="s"
+    )
+    reminders: int = number(2, "of each question, at most")
 
 
 def options_of(cls: type) -> Mapping[str, Option]:

@@ -68,6 +68,10 @@ class WorkerDir:
         return self.path / "host.log"
 
     @property
+    def archive(self) -> Path:
+        return self.path / "archive"
+
+    @property
     def runs(self) -> Path:
         return self.path / "runs"
 

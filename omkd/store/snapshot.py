@@ -13,7 +13,7 @@ from typing import Final
 from attrs import frozen
 
 from omkd.protocol import codec
-from omkd.protocol.scalars import U32, U64, Ns, Seq
+from omkd.protocol.scalars import U32, Ns, Seq
 
 from .files import atomic_write, sync_dir
 
@@ -41,7 +41,7 @@ class Header:
 
 @frozen(kw_only=True)
 class End:
-    records: U64
+    records: U32
     sum: str
 
 
@@ -76,9 +76,8 @@ def write_snapshot(session_dir: Path, header: Header, records: Iterable[bytes]) 
     """Durability: on disk under its name when it returns. Raises OSError: there is nothing of it then."""
     lines = [codec.dumps(header), *records]
     content = b"\n".join(lines) + b"\n"
-    end = End(records=U64(len(lines) - 1), sum=sum_of(content))
     path = snapshot_path(session_dir, header.seq)
-    atomic_write(path, content + codec.dumps(end) + b"\n")
+    atomic_write(path, content + end_of(content))
     return path
 
 
@@ -86,14 +85,13 @@ def read_snapshot(path: Path) -> Snapshot:
     """Raises SnapshotUnusable, OSError."""
     content = path.read_bytes()
     begin = content.rfind(b"\n", 0, -1) + 1
+    if content[begin:] != end_of(content[:begin]):
+        raise SnapshotUnusable(f"{path} is not whole")
+    first, *records = content[: begin - 1].split(b"\n")
     try:
-        end = codec.loads(content[begin:], End)
-        if end.sum != sum_of(content[:begin]):
-            raise SnapshotUnusable(f"{path} is damaged: its checksum is another")
-        first, *records = content[: begin - 1].split(b"\n")
         header = codec.loads(first, Header)
     except ValueError as fault:
-        raise SnapshotUnusable(f"{path} is not whole: {fault}") from fault
+        raise SnapshotUnusable(f"{path} cannot be read: {fault}") from fault
     if header.seq != seq_of_snapshot(path):
         raise SnapshotUnusable(f"{path} says that it is of unit {header.seq}")
     return Snapshot(path=path, header=header, records=records)
@@ -118,5 +116,8 @@ def remove_old_snapshots(session_dir: Path) -> None:
         sync_dir(session_dir)
 
 
-def sum_of(content: bytes) -> str:
-    return hashlib.blake2b(content, digest_size=16).hexdigest()
+def end_of(content: bytes) -> bytes:
+    """The last line: what a torn or changed file does not have."""
+    records = content.count(b"\n") - 1
+    digest = hashlib.blake2b(content, digest_size=16).hexdigest()
+    return codec.dumps(End(records=U32(max(0, records)), sum=digest)) + b"\n"

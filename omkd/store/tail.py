@@ -122,6 +122,7 @@ class TailReader:
             if size >= start.end and mark(self._before(start.end)) == start.tail:
                 return start.end
             if 0 < size < start.end and self._first_line_mark() == start.head:
+                self._gen += 1  # what is written behind it may end where a lost line ended, and be the same
                 return size
         self._gen += 1
         return 0

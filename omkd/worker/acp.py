@@ -11,8 +11,6 @@ from collections.abc import Mapping
 from enum import Enum, auto
 from typing import Final
 
-from attrs import evolve
-
 from omkd.protocol.jsonrpc import (
     ErrorResponse,
     Id,
@@ -34,9 +32,7 @@ from .acp_events import (
     FileWriteAsked,
     Initialized,
     JunkLine,
-    ModeChanged,
     ModeNotSet,
-    ModeUnconfirmed,
     PermissionAsked,
     PermissionWithdrawn,
     ProtocolFault,
@@ -48,16 +44,15 @@ from .acp_events import (
 from .acp_facts import JsonObject, Option, Reading, ToolFacts, facts_with, object_of, one_line, text_of
 from .acp_peer import INVALID_PARAMS, METHOD_NOT_FOUND, Answer, Peer
 from .acp_reading import (
-    Modes,
     agent_of,
     cost_of,
     error_of,
     mode_value,
-    modes_of,
     options_of,
     plan_progress,
     usage_of,
 )
+from .acp_session import Session
 
 PROTOCOL_VERSION: Final = 1
 CANCELLED: Final = {"outcome": {"outcome": "cancelled"}}
@@ -72,7 +67,6 @@ class State(Enum):
     INITIALIZING = auto()
     IDLE = auto()
     OPENING = auto()
-    SETTING_MODE = auto()
     READY = auto()
     PROMPTING = auto()
     CLOSED = auto()
@@ -87,8 +81,6 @@ LEGAL: Final = {
 
 WAITING_FOR: Final = {
     State.INITIALIZING: "its answer to initialize",
-    State.OPENING: "its answer to session/new",
-    State.SETTING_MODE: "the session's mode to be set and confirmed",
     State.PROMPTING: "the end of its turn",
 }
 
@@ -106,10 +98,8 @@ class AcpClient:
         self._state = State.NEW
         self._fault: str | None = None
         self._first_junk = ""
-        self._session_id: str | None = None
-        self._plan = SessionPlan(cwd="/")
+        self._session: Session | None = None
         self._reading = Reading(cwd="/")
-        self._modes = Modes()
         self._calls: dict[str, ToolFacts] = {}
         self._asked: dict[Id, tuple[Option, ...]] = {}
         self._is_cancelling = False
@@ -128,7 +118,14 @@ class AcpClient:
     @property
     def waiting_for(self) -> str:
         """What the agent owes us, in words."""
+        if self._state is State.OPENING and self._session is not None:
+            return self._session.waiting_for
         return WAITING_FOR.get(self._state, "nothing")
+
+    @property
+    def session_id(self) -> str | None:
+        """Of the session that is open, or being opened; None before the agent gave it one."""
+        return None if self._session is None else self._session.id
 
     @property
     def calls(self) -> tuple[ToolFacts, ...]:
@@ -154,16 +151,14 @@ class AcpClient:
         """A new session; the one before is left alone."""
         self._expect("open_session")
         self._state = State.OPENING
-        self._plan, self._reading = plan, reading
-        self._session_id, self._modes = None, Modes()
+        self._reading = reading
         self._cost, self._counted_cost = None, 0.0
-        meta = {"_meta": dict(plan.meta)} if plan.meta else {}
-        self._peer.call("session/new", {"cwd": plan.cwd, "mcpServers": [], **meta}, self._on_session)
+        self._session = Session(self._peer, plan, self._on_opening)
 
     def give_up_mode(self) -> None:
         """After ModeUnconfirmed: no update says what the mode is, and none is waited for any more."""
-        if self._state is State.SETTING_MODE:
-            self._ready("it agreed, but does not say that it is in it now")
+        if self._state is State.OPENING and self._session is not None:
+            self._session.give_up_mode()
 
     def prompt(self, text: str) -> None:
         self._expect("prompt")
@@ -171,7 +166,7 @@ class AcpClient:
         self._is_cancelling = False
         self._calls = {}
         blocks = [{"type": "text", "text": text}]
-        self._peer.call("session/prompt", {"sessionId": self._session_id, "prompt": blocks}, self._on_turn_end)
+        self._peer.call("session/prompt", {"sessionId": self.session_id, "prompt": blocks}, self._on_turn_end)
 
     def allow(self, request_id: Id, option: Option) -> bool:
         """Chooses an option of the request. False: it does not wait for an answer any more."""
@@ -195,7 +190,7 @@ class AcpClient:
         """Ends the turn; nothing if there is none. What waits for a decision, or asks for one later, is `cancelled`."""
         if self._state is State.PROMPTING and not self._is_cancelling:
             self._is_cancelling = True
-            self._peer.notify("session/cancel", {"sessionId": self._session_id})
+            self._peer.notify("session/cancel", {"sessionId": self.session_id})
             self._withdraw_all()
 
     # --- bytes ---------------------------------------------------------------------------------------------------
@@ -253,10 +248,13 @@ class AcpClient:
         said = object_of(params)
         if method == "$/cancel_request":
             self._withdraw(said.get("requestId"))
-        elif method == "session/update" and self._session_id is not None and said.get("sessionId") == self._session_id:
-            self._on_update(object_of(said.get("update")))
+        elif method == "session/update" and self._session is not None and self._is_of_session(said):
+            self._on_update(object_of(said.get("update")), self._session)
 
-    def _on_update(self, update: JsonObject) -> None:
+    def _is_of_session(self, said: JsonObject) -> bool:
+        return self.session_id is not None and said.get("sessionId") == self.session_id
+
+    def _on_update(self, update: JsonObject, session: Session) -> None:
         match update.get("sessionUpdate"):
             case "tool_call" | "tool_call_update":
                 self._note_call(update)
@@ -268,9 +266,9 @@ class AcpClient:
             case "usage_update":
                 self._cost = self._cost if (cost := cost_of(update)) is None else cost
             case "current_mode_update":
-                self._on_mode(text_of(update.get("currentModeId")) or None)
+                session.note_mode(text_of(update.get("currentModeId")) or None)
             case "config_option_update":
-                self._on_mode(mode_value(update))
+                session.note_mode(mode_value(update))
 
     def _on_text(self, update: JsonObject) -> None:
         content, message_id = object_of(update.get("content")), update.get("messageId")
@@ -290,7 +288,7 @@ class AcpClient:
         return facts
 
     def _on_permission(self, id: Id, params: JsonObject) -> None:
-        is_ours = self._state is State.PROMPTING and params.get("sessionId") == self._session_id
+        is_ours = self._state is State.PROMPTING and self._is_of_session(params)
         if not is_ours or self._is_cancelling:
             self._peer.answer(id, CANCELLED)
             return
@@ -303,7 +301,9 @@ class AcpClient:
 
     def _on_file(self, id: Id, method: str, params: JsonObject) -> None:
         path, content = params.get("path"), params.get("content")
-        if not isinstance(path, str):
+        if self._state is not State.PROMPTING:
+            self._peer.refuse(id, METHOD_NOT_FOUND, f"{method} is not offered")
+        elif not isinstance(path, str):
             self._peer.refuse(id, INVALID_PARAMS, "path must be a string")
         elif method == "fs/read_text_file":
             line, limit = (count if type(count) is int else None for count in (params.get("line"), params.get("limit")))
@@ -327,69 +327,17 @@ class AcpClient:
         self._state = State.IDLE
         self._events.append(Initialized(agent=agent_of(result)))
 
-    def _on_session(self, answer: Answer) -> None:
-        if isinstance(answer, ErrorResponse):
-            self._state = State.IDLE
-            self._events.append(SessionRefused(error=error_of(answer.error)))
-            return
-        result = object_of(answer.result)
-        session_id = result.get("sessionId")
-        if not isinstance(session_id, str):
-            self._fail("the agent's answer to session/new has no sessionId")
-            return
-        self._session_id, self._modes = session_id, modes_of(result)
-        self._set_mode()
-
-    def _set_mode(self, *, by_option: bool = True) -> None:
-        """By the configuration option where there is one: its answer says what the mode is; set_mode's does not."""
-        wanted, modes = self._plan.mode, self._modes
-        self._state = State.SETTING_MODE
-        if wanted is None or modes.current == wanted:
-            self._ready()
-        elif by_option and wanted in modes.option_values:
-            params = {"sessionId": self._session_id, "configId": modes.option_id, "value": wanted}
-            self._peer.call("session/set_config_option", params, self._on_option_set)
-        elif wanted in modes.listed:
-            params = {"sessionId": self._session_id, "modeId": wanted}
-            self._peer.call("session/set_mode", params, self._on_mode_set)
-        else:
-            self._ready(f"it has no such mode (it has: {', '.join(modes.all) or 'none'})")
-
-    def _on_option_set(self, answer: Answer) -> None:
-        if self._state is not State.SETTING_MODE:
-            return  # an update said so before
-        if isinstance(answer, ErrorResponse):
-            self._set_mode(by_option=False)
-            return
-        self._on_mode(mode_value(object_of(answer.result)))
-        if self._state is State.SETTING_MODE and self._modes.current != self._plan.mode:
-            self._set_mode(by_option=False)
-
-    def _on_mode_set(self, answer: Answer) -> None:
-        """Its answer is empty: an update is to say what the mode is now."""
-        if self._state is not State.SETTING_MODE:
-            return
-        if isinstance(answer, ErrorResponse):
-            self._ready(f"the agent refused it: {error_of(answer.error)}")
-        else:
-            self._events.append(ModeUnconfirmed(wanted=self._plan.mode or ""))
-
-    def _on_mode(self, mode: str | None) -> None:
-        if mode is None:
-            return
-        before, self._modes = self._modes.current, evolve(self._modes, current=mode)
-        if self._state is State.SETTING_MODE and mode == self._plan.mode:
-            self._ready()
-        elif self._state in (State.READY, State.PROMPTING) and mode != before:
-            self._events.append(ModeChanged(mode=mode))
-
-    def _ready(self, fault: str = "") -> None:
-        self._state = State.READY
-        if fault:
-            wanted = self._plan.mode or ""
-            self._events.append(ModeNotSet(wanted=wanted, mode=self._modes.current, why=fault))
-        else:
-            self._events.append(AgentReady(session_id=self._session_id or "", mode=self._modes.current))
+    def _on_opening(self, event: AcpEvent) -> None:
+        """What the session tells of itself."""
+        match event:
+            case ProtocolFault(why=why):
+                self._fail(why)
+                return
+            case SessionRefused():
+                self._state = State.IDLE
+            case AgentReady() | ModeNotSet():
+                self._state = State.READY
+        self._events.append(event)
 
     def _on_turn_end(self, answer: Answer) -> None:
         self._withdraw_all()

@@ -52,14 +52,21 @@ class Closing(Enum):
 class Desk(Protocol):
     """What a turn tells and asks the worker's host. Only `ask` waits."""
 
-    async def ask(self, question: Question) -> Answer:
-        """A person's answer. Cancelled when the question is over without one; `closed` follows."""
+    async def ask(self, question: Question) -> Answer | None:
+        """A person's answer; None: it is recorded that nobody decided in time.
+
+        Cancelled when the question is over without either; `closed` follows.
+        """
         ...
 
     def closed(self, question: Question, how: Closing) -> None: ...
 
     def allowed(self, facts: ToolFacts, why: str) -> None:
         """The policy allowed it, unasked."""
+        ...
+
+    def said(self, text: str) -> None:
+        """A piece of what the agent says."""
         ...
 
     def progress(self, text: str, percent: float | None) -> None: ...

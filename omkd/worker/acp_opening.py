@@ -47,11 +47,13 @@ class Waits:
     `start_s`: from its start to an open session; recorded agents take up to 11 s, and `npx` may have to fetch one.
     `confirm_s`: from its answer that a mode is set to the update that says so; those that send one do so at once.
     `cancel_s`: from session/cancel to the end of the turn; recorded agents take less than 1 s.
+    `answer_s`: from the end of a question's time to word of who keeps the questions that it expired.
     """
 
     start_s: float = 60.0
     confirm_s: float = 2.0
     cancel_s: float = 5.0
+    answer_s: float = 0.0
 
 
 @frozen(kw_only=True)

@@ -19,7 +19,7 @@ NAMED: Final = 5
 """How many calls a summary names; the rest are counted."""
 
 END_TURN: Final = "end_turn"
-CANCELLED: Final = "cancelled"
+CHANGING: Final = frozenset({"edit", "delete", "move"})
 
 
 class Ruling(Enum):
@@ -88,6 +88,17 @@ def result_of(evidence: Evidence) -> TurnResult:
     said = last_bytes(plain_text(evidence.said), max(0, room)).strip()
     summary = last_bytes(f"{head}\n{said}".strip(), SUMMARY_BYTES) if room > 0 else head[: SUMMARY_BYTES // 4]
     return TurnResult(status=status_of_turn(evidence), summary=summary)
+
+
+def artifacts_of(evidence: Evidence, project: str) -> list[str]:
+    """The files that completed calls of a changing kind named, those of the project as seen from it.
+
+    What a command changed nobody tells; so this is what is known, not all there is.
+    """
+    changing = [call for call in evidence.with_status(CallStatus.COMPLETED) if CHANGING.intersection(call.kinds)]
+    paths = dict.fromkeys(path for call in changing for path in call.paths)
+    inside = project.rstrip("/") + "/"
+    return [path.removeprefix(inside) for path in paths]
 
 
 def status_of_turn(evidence: Evidence) -> ResultStatus:

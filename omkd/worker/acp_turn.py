@@ -128,6 +128,7 @@ class Turn:
                 self._on_call(event, facts)
             case AgentText(text=text):
                 kept = "" if self._is_new_paragraph else self._said
+                self._desk.said(f"\n\n{text}" if self._is_new_paragraph and self._said else text)
                 self._said, self._is_new_paragraph = (kept + text)[-SAID_CHARS:], False
             case Progress(text=text, percent=percent):
                 self._desk.progress(text, percent)
@@ -196,13 +197,14 @@ class Turn:
 
     async def _wait_for_answer(self, question: Question, withdrawal: trio.CancelScope) -> None:
         answer: Answer | None = None
-        with withdrawal, trio.move_on_after(question.timeout_s) as patience:
+        with withdrawal, trio.move_on_after(question.timeout_s + self._task.waits.answer_s) as patience:
             answer = await self._desk.ask(question)
         self._waiting.pop(question.request_id, None)
         if answer is not None:
             self._on_answer(question, answer)
-        elif patience.cancelled_caught:
-            self._desk.closed(question, Closing.EXPIRED)
+        elif not withdrawal.cancelled_caught:
+            if patience.cancelled_caught:
+                self._desk.closed(question, Closing.EXPIRED)
             self._refuse(question, Ruling.EXPIRED, f"nobody answered within {question.timeout_s:g}s")
         else:
             self._desk.closed(question, Closing.WITHDRAWN)

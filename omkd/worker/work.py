@@ -17,6 +17,8 @@ from omkd.protocol.scalars import HandoutId
 from omkd.store.files import append_line, atomic_write
 from omkd.store.session import WorkerDir
 
+from .acp_questions import Answers
+from .acp_run import run_acp_handout
 from .children import Children
 from .files import RunFiles
 from .heartbeat import BUSY, READY, write_heartbeat
@@ -57,6 +59,7 @@ class Work:
         self._children = Children()
         self._retention = Retention(worker)
         self._mailbox = Mailbox(worker)
+        self._answers = Answers(self._mailbox)
         self._in_hand: InHand | None = None
         self._stop = trio.Event()
         self._news = trio.Event()
@@ -115,6 +118,7 @@ class Work:
             self._mailbox.read()
         except OSError as error:
             log.error("mailbox not read: %s", error)
+        self._answers.look()
         if self._in_hand and (reason := self._mailbox.cancel_reason(self._in_hand.handout)) is not None:
             self._in_hand.orders.end_with(Cancelled(reason=reason))
         for handout in self._mailbox.waiting_cancelled():
@@ -159,6 +163,8 @@ class Work:
         await self._persist(handout.id, lambda: prepare(handout, files))
         record = await self._persist(handout.id, lambda: begin(handout, files, place))
         log.info("%s: running", handout.id)
+        if self._settings.runner.acp:
+            return await run_acp_handout(handout, files, place, orders, self._answers)
         return await run_handout(handout, files, record, place, orders)
 
     async def _end_of_interrupted(self, handout: Handout) -> End:

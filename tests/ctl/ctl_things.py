@@ -57,6 +57,9 @@ def runner() -> dict[str, Any]:
         "retries": 0,
         "stall_secs": None,
         "output_bytes": None,
+        "acp": False,
+        "acp_asks": False,
+        "acp_mode": "",
     }
 
 

@@ -24,6 +24,8 @@ PAIRS = [
     (shapes.Worker, methods.Worker),
     (shapes.WorkerList, methods.WorkerListResult),
     (shapes.WorkerRemoved, methods.WorkerRemoveResult),
+    (shapes.WorkerCompacted, methods.WorkerCompactResult),
+    (shapes.Rotated, methods.RotateResult),
     (shapes.Applied, methods.WorkerApplyResult),
     (shapes.HostLog, methods.WorkerLogResult),
     (shapes.Ending, methods.ShutdownResult),
@@ -45,6 +47,9 @@ PAIRS = [
     (shapes.Entry, escalation.EscalationLogEntry),
     (shapes.Escalation, methods.Escalation),
     (shapes.Escalations, methods.EscalationListResult),
+    (shapes.Choice, events.Choice),
+    (shapes.Decision, methods.Decision),
+    (shapes.Decisions, methods.DecisionListResult),
     (shapes.Subscribed, methods.SubscribeResult),
 ]
 

@@ -7,6 +7,7 @@ import click
 import pytest
 
 from omkctl.cli import VERBS, root
+from omkctl.commands.service import VERBS as SERVICE_VERBS
 from omkctl.commands.worker import VERBS as WORKER_VERBS
 from omkctl.verb import Verb
 
@@ -73,9 +74,10 @@ ALL = dict(commands(root))
 
 
 def test_the_verbs_of_this_release_are_there() -> None:
-    assert len(VERBS) == 24
+    assert len(VERBS) == 36
     assert {f"worker {verb}" for verb in WORKER_VERBS} <= set(ALL)
-    assert len(WORKER_VERBS) == 11
+    assert {f"service {verb}" for verb in SERVICE_VERBS} <= set(ALL)
+    assert len(WORKER_VERBS) == 12
 
 
 @pytest.mark.parametrize("path", sorted(ALL))

@@ -434,12 +434,24 @@ def status() -> dict[str, Any]:
         "started": TS,
         "seq": 42,
         "tasks": {"queued": 2, "running": 0, "failed": 1},
+        "oldest_queued": task("t8", why="waits for t9"),
+        "last_failures": [task("t7", "failed")],
         "workers": [worker()],
         "invalid_workers": [{"worker": "bad", "error": "no role"}],
         "unacked": 4,
         "draining": None,
         "rejected_lines": 3,
         "retried_writes": [{"path": "/s/t/x", "error": "No space left on device", "since": TS}],
+        "notices": [
+            {
+                "name": "phone",
+                "sent": 0,
+                "failed": 1,
+                "suppressed": 0,
+                "last_sent": None,
+                "last_error": "exit status 22",
+            }
+        ],
         "connections": 1,
     }
 
@@ -454,6 +466,11 @@ def test_status_is_one_screen(scripted: Scripted, omkctl: Omkctl, status: dict[s
         "worker bad is not valid: no role",
         "No space left",
         "needs a person: 4",
+        "t8 waits longest",
+        ": waits for t9\n",
+        "failed  t7 (coder): did it",
+        "notice phone does not reach anybody: exit status 22",
+        "the daemon 9.9.9",
         "coder",
     ):
         assert part in out

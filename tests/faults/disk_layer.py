@@ -137,13 +137,13 @@ def perform(kind: str, path: str, act: Callable[[], Any], half: Callable[[], Any
         case None:
             return act()
         case "before":
-            die()
+            return die()
         case "after":
             act()
-            die()
+            return die()
         case "torn" if half is not None:
             half()
-            die()
+            return die()
         case "short" if half is not None:
             return half()
         case _:

@@ -28,7 +28,7 @@ def options(says: str, *, cases: int = 0) -> Options:
 
 
 def report(name: str, run: Callable[[Options], dict[str, Any]], chosen: Options) -> None:
-    """Runs it; the last line of stdout is one JSON object. What is lost ends it with status 1, and says how to repeat it."""
+    """Runs it; the last line of stdout is one JSON object. A loss ends it with status 1, and says how to repeat it."""
     print(f"{name}: --seed {chosen.seed}", file=sys.stderr, flush=True)
     began = time.monotonic()
     try:

@@ -60,7 +60,7 @@ def restart_torn(session: Session) -> None:
     """The daemon dies with half a line at the end of its log."""
     session.end(signal.SIGKILL)
     segment = sorted(session.place.session.events.glob("*.jsonl"))[-1]
-    append(segment, b'{"seq":')
+    append(segment, b'{"seq":')  # a log ends with a newline, so this is only appended
 
 
 def maintain(session: Session) -> None:

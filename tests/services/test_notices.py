@@ -12,12 +12,17 @@ from typing import Any
 import pytest
 import trio
 
+from omkd.core.decisions import Question
 from omkd.core.state import State
 from omkd.protocol.escalation import EscalationKind
 from omkd.protocol.events import (
     By,
     ByOmkd,
     ByWorker,
+    Choice,
+    ChoiceKind,
+    DecisionAnswered,
+    DecisionRequested,
     Event,
     PersonNeeded,
     TaskLost,
@@ -30,7 +35,15 @@ from omkd.protocol.methods import NoticeStatus
 from omkd.protocol.scalars import U32, U64, Ns, Seq, TaskId, WorkerName
 from omkd.services.hub import Hub
 from omkd.services.notice_delivery import NotSent, attempt, delivery_for
-from omkd.services.notice_rules import Matter, NoticeRule, PostTo, RunCommand, ShowOnDesktop, matters_in
+from omkd.services.notice_rules import (
+    Matter,
+    NoticeRule,
+    PostTo,
+    Reminders,
+    RunCommand,
+    ShowOnDesktop,
+    matters_in,
+)
 from omkd.services.notices import Notices
 from omkd.store.event_log import Draft, open_event_log
 from omkd.store.session import SessionDir
@@ -204,6 +217,110 @@ def test_a_worker_that_stalls_again_is_a_repeat_and_another_task_that_is_lost_is
     lost = [TaskLost(task_id=TaskId(task), worker=WorkerName("coder"), reason="x") for task in ("t1", "t2")]
     assert subject(stalled[0]) == subject(stalled[1])
     assert subject(lost[0]) != subject(lost[1])
+
+
+# --- questions
+
+
+def question(id: str, **more: Any) -> DecisionRequested:
+    choices = [Choice(id="yes", label="Yes", kind=ChoiceKind.ALLOW_ONCE)]
+    return DecisionRequested(decision_id=id, summary="may I?", choices=choices, expires=Ns(2**62), **more)
+
+
+def waiting(id: str, seconds: int = 0, **more: Any) -> Question:
+    return Question(asked=question(id, **more), seq=Seq(1), ts=Ns(seconds * 10**9), by=ByOmkd())
+
+
+def reminded(reminders: Reminders, seconds: float, *questions: Question) -> list[tuple[str, int]]:
+    """Which questions it reminds of at that time, and how often with this."""
+    found = reminders.due(questions, Ns(int(seconds * 10**9)))
+    return [(each.event.decision_id, each.reminder) for each in found if isinstance(each.event, DecisionRequested)]
+
+
+def test_of_a_question_a_person_is_reminded_a_bounded_number_of_times():
+    reminders = Reminders(NoticeRule(name="x", means=ShowOnDesktop(), remind_after_secs=100, reminders=2))
+    one, later = waiting("d1"), waiting("d2", 150)
+    assert reminders.next_at([one, later]) == 100 * 10**9
+    assert reminded(reminders, 99.9, one) == []
+    assert reminded(reminders, 100, one) == [("d1", 1)]
+    assert reminded(reminders, 100, one) == []
+    assert reminded(reminders, 250, one, later) == [("d1", 2), ("d2", 1)]
+    assert reminders.next_at([one, later]) == 350 * 10**9
+    assert reminders.next_at([one]) is None
+    assert reminded(reminders, 10_000, one) == []
+
+
+def test_reminders_that_were_missed_come_as_one():
+    reminders = Reminders(NoticeRule(name="x", means=ShowOnDesktop(), remind_after_secs=100, reminders=3))
+    assert reminded(reminders, 250, waiting("d1")) == [("d1", 2)]
+
+
+def test_a_restart_sends_no_reminder_again_and_forgets_none():
+    reminders = Reminders(NoticeRule(name="x", means=ShowOnDesktop(), remind_after_secs=100, reminders=2))
+    reminders.begin([waiting("d1")], Ns(150 * 10**9))
+    assert reminded(reminders, 150, waiting("d1")) == []
+    assert reminded(reminders, 200, waiting("d1")) == [("d1", 2)]
+
+
+def test_without_a_time_nobody_is_reminded_and_a_rule_reminds_of_what_it_means_only():
+    never = Reminders(NoticeRule(name="x", means=ShowOnDesktop(), remind_after_secs=0))
+    assert (never.next_at([waiting("d1")]), reminded(never, 10_000, waiting("d1"))) == (None, [])
+    coders = Reminders(NoticeRule(name="x", means=ShowOnDesktop(), workers=("coder",)))
+    mine = waiting("d2", worker=WorkerName("coder"))
+    assert reminded(coders, 10_000, waiting("d1"), mine) == [("d2", 2)]
+
+
+async def test_questions_of_the_same_words_are_told_each(hub: Hub, tmp_path: Path):
+    rule, told = keeps(tmp_path)
+    async with at_work(hub, rule) as notices:
+        for id in ("d1", "d2"):
+            hub.log.append(Draft(by=ByOmkd(), events=(question(id),)))
+        await until(lambda: only(notices).sent == 2)
+    assert [(each["decision"], each["reminder"]) for each in told()] == [("d1", 0), ("d2", 0)]
+
+
+async def test_reminders_are_sent_counted_and_end_with_the_answer(hub: Hub, tmp_path: Path):
+    now = [0]
+    hub.clock_ns = lambda: now[0]
+    rule, told = keeps(tmp_path, remind_after_secs=100, reminders=5)
+    async with at_work(hub, rule) as notices:
+        asked = hub.log.append(Draft(by=ByOmkd(), events=(question("d1"),)))
+        await until(lambda: only(notices).sent == 1)
+        now[0] = asked.ts + 100 * 10**9
+        asks(hub, "something else")  # a unit, so that it looks
+        await until(lambda: only(notices).reminded == 1)
+        assert only(notices).sent == 3
+        hub.log.append(
+            Draft(by=ByOmkd(), events=(DecisionAnswered(decision_id="d1", choice="yes", kind=ChoiceKind.ALLOW_ONCE),))
+        )
+        now[0] += 1000 * 10**9
+        asks(hub, "last")
+        await until(lambda: only(notices).sent == 4)
+    assert [(each["summary"], each.get("reminder")) for each in told()] == [
+        ("decide: may I?", 0),
+        ("something else", None),
+        ("decide: may I?", 1),
+        ("last", None),
+    ]
+
+
+async def test_a_reminder_that_cannot_be_sent_is_a_failure_that_one_sees(hub: Hub):
+    now = [0]
+    hub.clock_ns = lambda: now[0]
+    rule = NoticeRule(name="x", means=RunCommand(argv=("false",)), attempts=1, remind_after_secs=100)
+    async with at_work(hub, rule) as notices:
+        asked = hub.log.append(Draft(by=ByOmkd(), events=(question("d1"),)))
+        await until(lambda: only(notices).failed == 1)
+        now[0] = asked.ts + 100 * 10**9
+        hub.log.append(Draft(by=ByOmkd(), events=(DONE,)))
+        await until(lambda: only(notices).failed == 2)
+        assert (only(notices).reminded, only(notices).last_error) == (0, "false: exit status 1")
+
+
+def test_the_desktop_says_that_it_is_a_reminder():
+    rule = NoticeRule(name="x", means=ShowOnDesktop(), remind_after_secs=1)
+    (matter,) = Reminders(rule).due([waiting("d1")], Ns(10**9))
+    assert delivery_for(ShowOnDesktop(), matter, "s", 0).argv[-1] == "decide: may I? (reminder 1)"
 
 
 # --- not told

@@ -1,5 +1,6 @@
 """`pending_escalations.jsonl`: the escalation log as a file, each line once, whatever happens to it or the daemon."""
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -173,3 +174,50 @@ def test_a_symlink_in_its_place_is_not_written_through(client: Client, place: Pl
     place.session.escalations.unlink()
     wait_texts(place.session.escalations, "two")
     wait_until(lambda: retried() == [], "it is shown for ever")
+
+
+# --- rotation
+
+
+def rotated(place: Place) -> list[Path]:
+    return sorted(place.session.path.glob("pending_escalations.jsonl.2*"))
+
+
+def test_a_rotation_begins_a_new_file_and_keeps_the_old(client: Client, place: Place) -> None:
+    assert client.call("escalation.rotate") == {"kept": None}
+    publish(client, "one")
+    wait_texts(place.session.escalations, "one")
+    kept = client.call("escalation.rotate")["kept"]
+    assert [str(path) for path in rotated(place)] == [kept]
+    publish(client, "two")
+    wait_texts(place.session.escalations, "two")
+    assert texts(rotated(place)[0]) == ["one"]
+    client.call("escalation.rotate")
+    client.call("escalation.rotate")
+    assert len(rotated(place)) == 3
+    assert client.call("omkd.verify")["findings"] == []
+
+
+def test_a_kill_behind_any_step_of_a_rotation_repeats_and_loses_nothing(place: Place) -> None:
+    """Position written; old file renamed; new file named: the states between, made by hand."""
+    current = place.session.escalations
+    nameless = current.with_name(f".{current.name}.new")
+    for step in range(3):
+        with running_daemon(place) as daemon:
+            publish(daemon.client(), f"{step}a")
+            daemon.stop()
+        assert texts(current) == [f"{step}a"]
+        nameless.touch()
+        pos = json.loads(place.session.escalations_pos.read_bytes())
+        pos |= {"inode": nameless.stat().st_ino, "offset": 0}
+        place.session.escalations_pos.write_text(json.dumps(pos))
+        if step > 0:
+            current.rename(current.with_name(f"{current.name}.2000-01-0{step}T000000Z"))
+        if step > 1:
+            nameless.rename(current)
+    with running_daemon(place) as daemon:
+        publish(daemon.client(), "last")
+        wait_texts(current, "last")
+        daemon.stop()
+    assert sorted(text for path in rotated(place) for text in texts(path)) == ["0a", "1a", "2a"]
+    assert aside(place) == []

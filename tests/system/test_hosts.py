@@ -286,3 +286,32 @@ def test_a_second_host_beside_one_that_runs_is_not_started(client: Client, daemo
     assert second.returncode == 6
     assert f"pid {host}".encode() in second.stderr
     assert daemon.process.poll() is None
+
+
+def test_a_removal_that_a_crash_cut_off_is_finished_by_the_next_start(place: Place) -> None:
+    """The fact is on disk, the rename is not: the directory must not come back as a foreign worker."""
+    with running_daemon(place) as daemon:
+        client = daemon.client()
+        client.call("worker.add", name="w", role="r")
+        client.call("worker.remove", name="w")
+        (gone,) = place.session.removed.iterdir()
+        daemon.kill()
+    gone.rename(place.session.worker("w").path)
+    (place.session.worker("w").path / "moved-to").write_text(f"removed/{gone.name}")
+    with running_daemon(place) as daemon:
+        assert daemon.client().call("worker.list")["workers"] == []
+        assert gone.is_dir()
+        assert not place.session.worker("w").path.exists()
+        assert not (gone / "moved-to").exists()
+
+
+def test_a_mark_without_its_fact_is_taken_away(place: Place) -> None:
+    """The crash came before the fact: the worker is still there."""
+    with running_daemon(place) as daemon:
+        daemon.client().call("worker.add", name="w", role="r")
+        daemon.kill()
+    mark = place.session.worker("w").path / "moved-to"
+    mark.write_text("removed/w.9")
+    with running_daemon(place) as daemon:
+        assert [each["name"] for each in daemon.client().call("worker.list")["workers"]] == ["w"]
+        assert not mark.exists()

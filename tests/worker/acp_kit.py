@@ -42,6 +42,7 @@ class ScriptedDesk:
     unasked: list[tuple[str, str]] = Factory(list)
     told: list[tuple[str, float | None]] = Factory(list)
     usages: list[Usage] = Factory(list)
+    words: list[str] = Factory(list)
     asked: trio.Event = Factory(trio.Event)
     heard: trio.Event = Factory(trio.Event)
 
@@ -57,6 +58,9 @@ class ScriptedDesk:
 
     def allowed(self, facts: ToolFacts, why: str) -> None:
         self.unasked.append((facts.in_words(), why))
+
+    def said(self, text: str) -> None:
+        self.words.append(text)
 
     def progress(self, text: str, percent: float | None) -> None:
         self.told.append((text, percent))

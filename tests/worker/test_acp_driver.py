@@ -266,6 +266,13 @@ def test_a_request_outside_a_turn_or_of_another_session_is_cancelled() -> None:
     assert outcomes == ["cancelled", "cancelled"]
 
 
+def test_files_are_there_during_a_turn_only() -> None:
+    bench = Bench()
+    bench.opening()
+    assert bench.feed(id=0, method="fs/read_text_file", params={"path": "/p/a"}) == []
+    assert bench.sent()[-1]["error"]["code"] == -32601
+
+
 def test_what_is_asked_wrongly_is_refused() -> None:
     bench = Bench().prompted()
     bench.feed(id=0, method="session/request_permission", params={"sessionId": "s1"})
@@ -347,9 +354,8 @@ def benches() -> dict[State, Bench]:
     found[State.INITIALIZING].client.start()
     found[State.OPENING] = Bench().initialized()
     found[State.OPENING].client.open_session(SessionPlan(cwd="/p"), Reading(cwd="/p"))
-    for state, mode in ((State.READY, None), (State.SETTING_MODE, "ask")):
-        found[state] = Bench()
-        found[state].opening(mode, modes=MODES)
+    found[State.READY] = Bench()
+    found[State.READY].opening()
     found[State.CLOSED] = Bench()
     found[State.CLOSED].client.receive_eof()
     return found
@@ -411,9 +417,11 @@ messages = st.fixed_dictionaries(
 )
 
 
-@given(st.sampled_from(list(State)), st.lists(messages | values, max_size=5), st.binary(max_size=40))
-def test_no_bytes_of_an_agent_make_it_raise(state: State, lines: list[object], junk: bytes) -> None:
-    bench = benches()[state]
+@given(st.sampled_from([*State, "setting the mode"]), st.lists(messages | values, max_size=5), st.binary(max_size=40))
+def test_no_bytes_of_an_agent_make_it_raise(state: State | str, lines: list[object], junk: bytes) -> None:
+    bench = benches()[state] if isinstance(state, State) else Bench()
+    if not isinstance(state, State):
+        bench.opening("ask", modes=MODES, configOptions=[CONFIG])
     for line in lines:
         bench.feed_line(json.dumps(line).encode())
         for answer in bench.sent():

@@ -1,12 +1,14 @@
 """Tasks of a scripted ACP agent, with real processes: what it asks, what is decided, how it ends."""
 
+import json
 import signal
+import sys
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
 import trio
-from acp_kit import DEADLINE_S, ME, Bench, rulings, whys
+from acp_kit import AGENT, DEADLINE_S, ME, Bench, rulings, whys
 
 from omkd.protocol.records import Never, Pattern, ResultStatus, Safe, Yolo
 from omkd.worker.acp_agent import open_agent
@@ -420,3 +422,62 @@ async def test_a_kept_agent_that_died_between_two_tasks_is_found_out(bench: Benc
             end = await run_turn(agent, bench.task(), bench.files, bench.desk, Orders())
     assert not end.is_usable
     assert (end.evidence.fault or "").startswith("the agent ended while we waited for")
+
+
+# --- before it is started ----------------------------------------------------------------------------------------
+
+
+def fake_opencode(bench: Bench, config: str) -> Path:
+    """As opencode: `debug config` prints what its configuration comes to."""
+    script = json.dumps({"name": "OpenCode", "steps": [SAID]})
+    program = bench.project / "opencode"
+    program.write_text(
+        f"""#!/bin/sh
+test "$1" = debug && {{ echo '{config}'; exit; }}
+test -n "$OPENCODE_PERMISSION" && exec {sys.executable} {AGENT} '{script}'
+"""
+    )
+    program.chmod(0o755)
+    return program
+
+
+async def test_what_makes_an_agent_ask_is_read_back_before_it_is_started(bench: Bench) -> None:
+    program = fake_opencode(bench, '{"permission": {"*": "ask"}}')
+    end = await bench.run(bench.command(str(program), "acp"), settings=AcpSettings())
+    assert end.evidence.said == "Done."
+
+
+@pytest.mark.parametrize("config", ['{"permission": {"bash": "allow"}}', "{}", "no JSON"])
+async def test_an_agent_that_would_not_ask_is_not_started_but_with_yolo(bench: Bench, config: str) -> None:
+    program = fake_opencode(bench, config)
+    end = await bench.run(bench.command(str(program), "acp"), settings=AcpSettings())
+    assert (end.evidence.fault or "").startswith("opencode would not ask: ")
+    assert sent_nothing(bench)
+
+
+async def test_yolo_needs_nothing_read_back(bench: Bench) -> None:
+    program = fake_opencode(bench, "{}")
+    end = await bench.run(bench.command(str(program), "acp"), settings=AcpSettings(), policy=Yolo())
+    assert end.evidence.said == "Done."
+
+
+async def test_a_command_that_does_not_speak_acp_is_not_run(bench: Bench) -> None:
+    end = await bench.run(bench.command("kimi"))
+    assert "the ACP agent is `kimi acp`" in (end.evidence.fault or "")
+
+
+async def test_without_its_log_a_turn_does_not_begin(bench: Bench) -> None:
+    (bench.files.path / "acp.jsonl").symlink_to(bench.project / "elsewhere")
+    end = await bench.run(bench.scripted({"run": TOUCH}))
+    assert (end.evidence.fault or "").startswith("acp.jsonl cannot be made: ")
+    assert not (bench.project / "hi.txt").exists()
+    assert bench.alive() == []
+
+
+async def test_a_command_that_is_not_there_is_an_os_error(bench: Bench) -> None:
+    with pytest.RaisesGroup(FileNotFoundError, flatten_subgroups=True):
+        await bench.run(bench.command("/nowhere/agent"))
+
+
+def sent_nothing(bench: Bench) -> bool:
+    return not (bench.files.path / "acp.jsonl").exists()

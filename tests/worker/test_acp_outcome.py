@@ -11,7 +11,15 @@ from omkd.protocol.limits import SUMMARY_BYTES
 from omkd.protocol.records import ResultStatus
 from omkd.worker.acp_events import AgentError
 from omkd.worker.acp_facts import CallStatus, ToolFacts
-from omkd.worker.acp_outcome import NAMED, Decided, Evidence, Ruling, result_of, status_of_turn
+from omkd.worker.acp_outcome import (
+    NAMED,
+    Decided,
+    Evidence,
+    Ruling,
+    artifacts_of,
+    result_of,
+    status_of_turn,
+)
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "acp.md"
 YES_OR_NO = ("yes", "no")
@@ -138,3 +146,16 @@ def test_the_summary_stays_within_its_limit_and_begins_with_the_findings() -> No
     assert summary.startswith("refused: rm 0 ")
     assert f"; and {20 - NAMED} more" in summary
     assert summary.endswith("xxx")
+
+
+def test_artifacts_are_the_files_of_completed_changes() -> None:
+    def change(id: str, status: CallStatus, kind: str, *paths: str) -> ToolFacts:
+        return ToolFacts(tool_call_id=id, kinds=(kind,), paths=paths, status=status)
+
+    calls = (
+        change("c1", CallStatus.COMPLETED, "edit", "/p/a.py", "/elsewhere/b"),
+        change("c2", CallStatus.FAILED, "edit", "/p/c"),
+        change("c3", CallStatus.COMPLETED, "read", "/p/d"),
+        change("c4", CallStatus.COMPLETED, "delete", "/p/a.py", "/p/docs/e"),
+    )
+    assert artifacts_of(Evidence(calls=calls), "/p") == ["a.py", "/elsewhere/b", "docs/e"]

@@ -5,7 +5,20 @@ from typing import Final
 
 from omkd.api.calls import Handler
 
-from . import daemon, decisions, escalations, events, log, steering, task_list, tasks, tending, workers
+from . import (
+    compaction,
+    daemon,
+    decisions,
+    escalations,
+    events,
+    log,
+    removal,
+    steering,
+    task_list,
+    tasks,
+    tending,
+    workers,
+)
 
 HANDLERS: Final[Mapping[str, Handler]] = {
     "omkd.hello": daemon.hello,
@@ -25,7 +38,8 @@ HANDLERS: Final[Mapping[str, Handler]] = {
     "worker.pause": tending.pause,
     "worker.resume": tending.resume,
     "worker.restart": tending.restart,
-    "worker.remove": workers.remove,
+    "worker.compact": compaction.compact,
+    "worker.remove": removal.remove,
     "task.send": tasks.send,
     "task.list": task_list.list_tasks,
     "task.update": steering.update,
@@ -42,6 +56,7 @@ HANDLERS: Final[Mapping[str, Handler]] = {
     "escalation.list": escalations.list_escalations,
     "escalation.tail": escalations.tail,
     "escalation.ack": escalations.ack,
+    "escalation.rotate": compaction.rotate,
     "decision.list": decisions.list_decisions,
     "decision.answer": decisions.answer,
     "decision.ask": decisions.ask,

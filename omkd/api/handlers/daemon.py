@@ -2,11 +2,14 @@
 
 import os
 from functools import cache
+from itertools import islice
+from typing import Final
 
 import trio
 
 from omkd.api.calls import Answer, Call
-from omkd.core.views import worker_view
+from omkd.core.state import State
+from omkd.core.views import task_view, worker_view
 from omkd.protocol import codec
 from omkd.protocol.errors import ApiError, ErrorKind
 from omkd.protocol.methods import (
@@ -19,10 +22,15 @@ from omkd.protocol.methods import (
     ShutdownResult,
     StatusResult,
     SubscriptionParams,
+    Task,
+    TaskState,
 )
 from omkd.protocol.openrpc import openrpc_document
 from omkd.protocol.scalars import U32, U64, TaskId
 from omkd.protocol.version import LOG_FORMAT, PROTOCOL_VERSION, __version__
+
+FAILURES_SHOWN: Final = 3
+FAILURES_AMONG: Final = 1000
 
 
 def hello(call: Call, params: HelloParams) -> Answer:
@@ -56,6 +64,8 @@ def status(call: Call, _: NoParams) -> Answer:
         started=call.desk.started,
         seq=hub.log.committed,
         tasks={state.value: U32(count) for state, count in ledger.counts.items()},
+        oldest_queued=oldest_queued(hub.state),
+        last_failures=last_failures(hub.state),
         workers=[worker_view(hub.state, roster.workers[name]) for name in sorted(roster.workers)],
         invalid_workers=[hub.invalid_specs[name] for name in sorted(hub.invalid_specs)],
         unacked=U32(len(hub.state.unacked)),
@@ -66,6 +76,20 @@ def status(call: Call, _: NoParams) -> Answer:
         connections=U32(call.desk.connections),
     )
     return Answer(result=result)
+
+
+def oldest_queued(state: State) -> Task | None:
+    if not state.ledger.counts[TaskState.QUEUED]:
+        return None
+    first = next((entry for entry in state.ledger.tasks.values() if entry.state is TaskState.QUEUED), None)
+    return None if first is None else task_view(state, first)
+
+
+def last_failures(state: State) -> list[Task]:
+    """Of the newest tasks only: status is asked for often."""
+    newest = islice(state.ledger.newest_first(), FAILURES_AMONG)
+    failed = (entry for entry in newest if entry.state in (TaskState.FAILED, TaskState.LOST))
+    return [task_view(state, entry) for entry in islice(failed, FAILURES_SHOWN)]
 
 
 def shutdown(call: Call, params: ShutdownParams) -> Answer:
@@ -100,14 +124,18 @@ async def verify(call: Call, _: NoParams) -> Answer:
 
     desk = call.desk
     up_to = call.hub.log.committed
-    result = await trio.to_thread.run_sync(
-        lambda: verify_session(
-            call.hub.session,
-            up_to=up_to,
-            mailbox_position=desk.mailbox_writer.position,
-            escalation_position=desk.escalation_writer.position,
+    call.hub.readers_of_files += 1
+    try:
+        result = await trio.to_thread.run_sync(
+            lambda: verify_session(
+                call.hub.session,
+                up_to=up_to,
+                mailbox_position=desk.mailbox_writer.position,
+                escalation_position=desk.escalation_writer.position,
+            )
         )
-    )
+    finally:
+        call.hub.readers_of_files -= 1
     return Answer(result=result)
 
 

@@ -3,10 +3,13 @@
 from typing import Final
 
 from omkd.api.calls import Answer, Call
-from omkd.core.decisions import Question
+from omkd.core.decisions import Question, choices_fault, decided_words
+from omkd.protocol import codec
 from omkd.protocol.errors import ApiError, ErrorKind
 from omkd.protocol.events import (
+    By,
     ByClient,
+    ByWorker,
     Choice,
     ChoiceKind,
     DecisionAnswered,
@@ -16,6 +19,7 @@ from omkd.protocol.events import (
     PreflightAnswer,
     PreflightResponse,
 )
+from omkd.protocol.limits import TASK_BYTES
 from omkd.protocol.methods import (
     Decision,
     DecisionAnswerParams,
@@ -24,9 +28,10 @@ from omkd.protocol.methods import (
     DecisionListResult,
     DecisionState,
     DecisionWaitParams,
+    TaskState,
 )
 from omkd.protocol.nearest import hint
-from omkd.protocol.scalars import Ns
+from omkd.protocol.scalars import U32, Ns, TaskId
 from omkd.services.hub import Hub
 from omkd.store.event_log import Draft
 
@@ -51,12 +56,11 @@ def list_decisions(call: Call, params: DecisionListParams) -> Answer:
 def answer(call: Call, params: DecisionAnswerParams) -> Answer:
     """The first answer counts; a second is told what was decided, and by whom."""
     hub = call.hub
-    question = question_of(hub, params.id)
     refuse_unless_person(call)
+    question = question_of(hub, params.id)
     if question.ended is not None:
         decided = view(question)
-        text = f"{params.id} is {decided.state.value} already"
-        text += f": {decided.choice}, by {decided.ended_by}" if decided.choice is not None else ""
+        text = f"{params.id} was decided already: {decided_words(question)}"
         raise ApiError(ErrorKind.CONFLICT, text, id=params.id, state=decided.state.value, choice=decided.choice)
     choice = chosen(question, params)
     asked = question.asked
@@ -77,19 +81,44 @@ def answer(call: Call, params: DecisionAnswerParams) -> Answer:
 
 
 def ask(call: Call, params: DecisionAskParams) -> Answer:
-    """Records a question; `decision.wait` waits for its answer."""
-    hub = call.hub
-    if not params.summary.strip():
-        raise invalid("summary", "it is empty: say what is to be decided")
+    """Records a question; `decision.wait` waits for its answer. One that a worker's agent asks is over with its run."""
+    hub, by = call.hub, call.caller.by()
+    check_question(params)
+    task_id, handout = run_of(hub, by)
     requested = DecisionRequested(
-        decision_id=f"d{hub.log.next_seq}",
+        decision_id=hub.state.decisions.new_id(f"d{hub.log.next_seq}"),
         summary=params.summary,
         detail=params.detail,
         choices=params.choices or YES_OR_NO,
         expires=Ns(hub.now() + params.timeout_secs * NS_PER_S),
+        worker=by.worker if isinstance(by, ByWorker) else None,
+        task_id=task_id,
+        handout=handout,
     )
-    unit = hub.log.append(Draft(by=call.caller.by(), events=(requested,)))
+    unit = hub.log.append(Draft(by=by, events=(requested,)))
     return Answer(result=view(question_of(hub, requested.decision_id)), seq=unit.seq)
+
+
+def check_question(params: DecisionAskParams) -> None:
+    """Raises ApiError for a question that nobody could answer."""
+    if not params.summary.strip():
+        raise invalid("summary", "it is empty: say what is to be decided")
+    if params.choices and (fault := choices_fault(params.choices)) is not None:
+        raise invalid("choices", fault)
+    if params.timeout_secs == 0:
+        raise invalid("timeout_secs", "a question with no time to answer would expire at once")
+    if (size := len(codec.dumps(params))) > TASK_BYTES:
+        text = f"the question has {size} bytes, at most {TASK_BYTES} are taken"
+        raise ApiError(ErrorKind.TOO_LARGE, text, limit=TASK_BYTES)
+
+
+def run_of(hub: Hub, by: By) -> tuple[TaskId | None, U32]:
+    """What the worker that asks runs now."""
+    if isinstance(by, ByWorker):
+        for entry in hub.state.ledger.in_hand(by.worker).values():
+            if entry.state is TaskState.RUNNING:
+                return entry.id, U32(entry.handout)
+    return None, U32(0)
 
 
 async def wait(call: Call, params: DecisionWaitParams) -> Answer:

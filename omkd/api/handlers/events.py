@@ -4,10 +4,21 @@ from omkd.api.calls import Answer, Call, Follow
 from omkd.api.filters import unit_matches
 from omkd.api.history import newest, oldest, seq_before
 from omkd.api.live import follow_units
-from omkd.core.reports import Rejected, spoken_by, with_question
+from omkd.core.reports import PERSON_ANSWERS, Rejected, spoken_by, with_question
+from omkd.core.state import State
 from omkd.protocol import codec
 from omkd.protocol.errors import ApiError, ErrorKind
-from omkd.protocol.events import By, ByWorker, Event, PersonNeeded, PreflightRequest, PublishedEvent, Unit
+from omkd.protocol.events import (
+    By,
+    ByClient,
+    ByWorker,
+    Event,
+    PersonNeeded,
+    PreflightRequest,
+    PreflightResponse,
+    PublishedEvent,
+    Unit,
+)
 from omkd.protocol.jsonrpc import Connection
 from omkd.protocol.limits import PAGE_LIMIT, TASK_BYTES
 from omkd.protocol.methods import (
@@ -27,6 +38,7 @@ def publish(call: Call, params: PublishParams) -> Answer:
     """From a worker only with its own `worker_id`; from anybody else with any."""
     by = call.caller.by()
     event: PublishedEvent = params.event
+    refuse_answer_by_worker(call.hub.state, by, event)
     if isinstance(by, ByWorker):
         event = spoken(by, event)
     size = len(codec.dumps(event))
@@ -43,7 +55,16 @@ def recorded_as(call: Call, by: By, event: PublishedEvent) -> tuple[Event, ...]:
     if not isinstance(event, PreflightRequest):
         return (event,)
     worker = by.worker if isinstance(by, ByWorker) else None
-    return with_question(call.hub.state, event, worker, call.hub.now())
+    verdict = with_question(call.hub.state, event, worker, call.hub.now())
+    if isinstance(verdict, Rejected):
+        raise ApiError(ErrorKind.CONFLICT, verdict.detail, ticket_id=event.ticket_id)
+    return verdict
+
+
+def refuse_answer_by_worker(state: State, by: By, event: PublishedEvent) -> None:
+    """While a router waits for a person, nobody else says what the person would."""
+    if isinstance(event, PreflightResponse) and not isinstance(by, ByClient) and state.decisions.awaits_preflight():
+        raise ApiError(ErrorKind.REFUSED, PERSON_ANSWERS)
 
 
 def spoken(by: ByWorker, event: PublishedEvent) -> PublishedEvent:

@@ -6,6 +6,7 @@ from attrs import evolve
 
 from omkd.api.calls import Answer, Call
 from omkd.core.ledger import TaskEntry
+from omkd.core.reports import withdrawn_questions
 from omkd.core.views import is_open, task_view
 from omkd.protocol.errors import ApiError, ErrorKind
 from omkd.protocol.events import (
@@ -126,7 +127,7 @@ def cancelling(hub: Hub, entry: TaskEntry, params: TaskCancelParams) -> Iterable
     worker = None if entry.worker is None else hub.state.roster.workers.get(entry.worker)
     if params.force and entry.worker is not None and (worker is None or worker.runner is None or worker.foreign):
         reason = params.reason or "cancelled by force, its worker did not confirm it"
-        return (TaskLost(task_id=entry.id, worker=entry.worker, reason=reason),)
+        return (TaskLost(task_id=entry.id, worker=entry.worker, reason=reason), *withdrawn_questions(hub.state, entry))
     if entry.cancel_reason is not None:
         return ()
     return (TaskCancelRequested(task_id=entry.id, reason=params.reason),)

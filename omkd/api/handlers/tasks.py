@@ -66,11 +66,25 @@ def same_again(hub: Hub, use: KeyUse, params: TaskSendParams) -> Answer:
     sent = hub.log.read_after(Seq(use.seq - 1), max_units=1)
     events = [event for each in sent if each.seq == use.seq for event in each.unit.events]
     first = next((event for event in events if isinstance(event, TaskQueued)), entry)
-    asked_id = params.task.id or entry.id
-    if (first.target, first.task) != (params.target, worker_task(asked_id, params.task)):
+    if not is_same(first, params):
         text = f"key {params.key!r} was used for {entry.id}, which is another task: use a new key"
         raise ApiError(ErrorKind.CONFLICT, text, id=entry.id)
     return Answer(result=task_view(hub.state, entry), seq=use.seq)
+
+
+def is_same(first: TaskQueued | TaskEntry, params: TaskSendParams) -> bool:
+    """Whether the whole body is what was sent first."""
+    asked_id = params.task.id or first.task.id
+    held = first.hold if isinstance(first, TaskQueued) else first.state is TaskState.HELD
+    return (first.target, first.task, first.priority, first.not_before, first.after, held, first.retries) == (
+        params.target,
+        worker_task(TaskId(asked_id), params.task),
+        params.priority,
+        params.not_before,
+        params.after,
+        params.hold,
+        params.retries,
+    )
 
 
 def worker_task(task_id: TaskId, task: NewTask) -> WorkerTask:

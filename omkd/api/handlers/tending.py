@@ -30,8 +30,9 @@ from omkd.services.hub import Hub
 from omkd.store.event_log import Draft
 from omkd.store.files import OPEN_FLAGS, read_regular
 
+from .removal import remove_worker
 from .tasks import invalid
-from .workers import add_worker, check_worker, entry_of, remove_worker, spec_for, until_idle
+from .workers import add_worker, check_worker, entry_of, spec_for, until_idle
 
 RUNNER_LIMIT_BYTES = 1024 * 1024
 HOST_LOG_TAIL_BYTES = 256 * 1024
@@ -47,6 +48,9 @@ OF_RUNNER = (
     "retries",
     "stall_secs",
     "output_bytes",
+    "acp",
+    "acp_asks",
+    "acp_mode",
 )
 OF_SPEC = ("role", "project_dir", "approval_policy", "approval_timeout_secs", "external_tools")
 

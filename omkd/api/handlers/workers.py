@@ -9,26 +9,25 @@ from omkd.core.roster import WorkerEntry
 from omkd.core.views import worker_view
 from omkd.protocol import codec
 from omkd.protocol.errors import ApiError, ErrorKind
-from omkd.protocol.events import TaskLost, WorkerPaused, WorkerRegistered, WorkerRemoved
+from omkd.protocol.events import WorkerRegistered
 from omkd.protocol.limits import MIN_RUN_OUTPUT_BYTES, TASK_BYTES
 from omkd.protocol.methods import (
     NoParams,
     WorkerAddParams,
     WorkerListResult,
     WorkerNameParams,
-    WorkerRemoveParams,
-    WorkerRemoveResult,
 )
 from omkd.protocol.names import role_fault, worker_name_fault
 from omkd.protocol.nearest import hint
-from omkd.protocol.records import DEFAULT_GRACE_SECS, Pattern, Runner, WorkerSpec
+from omkd.protocol.records import Runner, WorkerSpec
 from omkd.protocol.scalars import WorkerName
 from omkd.services.hub import Hub
 from omkd.services.worker_files import write_settings
 from omkd.store.event_log import Draft, LogWriteFailed
 from omkd.store.files import make_dir, sync_dir
-from omkd.store.locks import LockHeld, take_lock
 from omkd.store.session import WorkerDir
+from omkd.worker.acp_agents import command_fault
+from omkd.worker.policy import PolicyError, check_policy
 
 from .tasks import invalid
 
@@ -126,8 +125,10 @@ def check_worker(params: WorkerAddParams) -> None:
         check_project_dir(params.project_dir)
     if params.runner is not None:
         check_runner(params.runner, params.project_dir)
-    if isinstance(params.approval_policy, Pattern):
-        check_patterns(params.approval_policy)
+    try:
+        check_policy(params.approval_policy)
+    except PolicyError as error:
+        raise invalid(error.path, error.reason) from None
     if len(codec.dumps(params)) > TASK_BYTES:
         raise ApiError(ErrorKind.TOO_LARGE, f"the settings have over {TASK_BYTES} bytes", limit=TASK_BYTES)
 
@@ -151,10 +152,21 @@ def check_runner(runner: Runner, project_dir: str | None) -> None:
         raise invalid("runner.output_bytes", f"{runner.output_bytes} is too few: at least {MIN_RUN_OUTPUT_BYTES}")
     if runner.budget_secs == 0:
         raise invalid("runner.budget_secs", "a budget of 0 s would end every run at once")
+    check_acp(runner)
     if not command_exists(runner, project_dir):
         path = runner.env.get("PATH", os.environ.get("PATH", os.defpath))
         text = f"no command {runner.command[0]!r} in the daemon's PATH ({path}): give its full path, or --env PATH=…"
         raise invalid("runner.command[0]", text)
+
+
+def check_acp(runner: Runner) -> None:
+    """Raises ApiError for a command that is known not to speak ACP, and for settings of ACP without it."""
+    if runner.acp:
+        if (fault := command_fault(runner.command)) is not None:
+            raise invalid("runner.command", fault)
+    elif runner.acp_asks or runner.acp_mode:
+        name = "runner.acp_asks" if runner.acp_asks else "runner.acp_mode"
+        raise invalid(name, "it is for an agent that speaks ACP: set acp too (--acp)")
 
 
 def command_exists(runner: Runner, project_dir: str | None) -> bool:
@@ -170,19 +182,6 @@ def command_exists(runner: Runner, project_dir: str | None) -> bool:
     return any(place.is_file() and os.access(place, os.X_OK) for place in places)
 
 
-def check_patterns(policy: Pattern) -> None:
-    import re
-
-    for number, pattern in enumerate(policy.patterns):
-        path = f"approval_policy.pattern.patterns[{number}]"
-        if not pattern:
-            raise invalid(path, "an empty pattern would allow everything")
-        try:
-            re.compile(pattern)
-        except re.error as fault:
-            raise invalid(path, f"{pattern!r} is no regular expression: {fault}") from None
-
-
 def list_workers(call: Call, _: NoParams) -> Answer:
     state = call.hub.state
     workers = sorted(state.roster.workers.values(), key=lambda entry: entry.name)
@@ -196,81 +195,10 @@ def get(call: Call, params: WorkerNameParams) -> Answer:
     return Answer(result=worker_view(call.hub.state, entry), seq=call.hub.log.written)
 
 
-async def remove(call: Call, params: WorkerRemoveParams) -> Answer:
-    return Answer(result=await remove_worker(call, params), seq=call.hub.log.written)
-
-
 async def until_idle(hub: Hub, worker: WorkerName) -> None:
     """Returns when the worker has nothing in hand."""
     while hub.state.ledger.in_hand(worker):
         await hub.log.wait_beyond(hub.log.written)
-
-
-async def remove_worker(call: Call, params: WorkerRemoveParams) -> WorkerRemoveResult:
-    """Its host has ended and its directory has its new name when this returns."""
-    hub = call.hub
-    entry = entry_of(hub, params.name)
-    if params.drain:
-        hub.log.append(Draft(by=call.caller.by(), events=(WorkerPaused(worker=entry.name, reason="is removed"),)))
-        await until_idle(hub, entry.name)
-    refuse_in_hand(hub, entry, params)
-    grace_secs = DEFAULT_GRACE_SECS if entry.runner is None else entry.runner.grace_secs
-    await call.desk.supervisor.stop(entry.name, grace_secs)
-    try:
-        return remove_stopped(call, entry, params)
-    except ApiError:
-        call.desk.supervisor.look_again()
-        raise
-
-
-def remove_stopped(call: Call, entry: WorkerEntry, params: WorkerRemoveParams) -> WorkerRemoveResult:
-    """Nothing else happens in the meantime: what the host wrote last is read, and the worker is gone."""
-    hub = call.hub
-    directory = hub.session.worker(entry.name)
-    try:
-        lock = take_lock(directory.lock)
-    except LockHeld as held:
-        raise ApiError(ErrorKind.REFUSED, f"worker {entry.name} is at work: {held}", worker=entry.name) from held
-    except OSError as error:
-        raise ApiError(ErrorKind.WRITE_FAILED, f"{directory.lock}: {error}", path=str(directory.lock)) from error
-    try:
-        while call.desk.reader.read(entry):
-            pass
-        refuse_in_hand(hub, entry, params)
-        return rename_away(hub, entry, call)
-    finally:
-        lock.release()
-
-
-def refuse_in_hand(hub: Hub, entry: WorkerEntry, params: WorkerRemoveParams) -> None:
-    in_hand = list(hub.state.ledger.in_hand(entry.name))
-    if in_hand and not params.force:
-        text = f"worker {entry.name} has {', '.join(in_hand)} in hand: wait for it, or force it (they become lost)"
-        raise ApiError(ErrorKind.REFUSED, text, worker=entry.name, in_hand=in_hand)
-
-
-def rename_away(hub: Hub, entry: WorkerEntry, call: Call) -> WorkerRemoveResult:
-    """Its facts first; then the directory, which a start of the daemon would finish."""
-    moved_to = f"removed/{entry.name}.{hub.log.next_seq}"
-    lost = [
-        TaskLost(task_id=task_id, worker=entry.name, reason=f"worker {entry.name} was removed")
-        for task_id in hub.state.ledger.in_hand(entry.name)
-    ]
-    removed = WorkerRemoved(worker=entry.name, moved_to=moved_to)
-    hub.log.append(Draft(by=call.caller.by(), events=(*lost, removed)))
-    call.desk.reader.forget(entry.name)
-    hub.invalid_specs.pop(entry.name, None)
-    target = hub.session.path / moved_to
-    try:
-        make_dir(target.parent)
-        hub.session.worker(entry.name).path.rename(target)
-        sync_dir(target.parent)
-    except FileNotFoundError:
-        moved_to = ""
-    except OSError as error:
-        text = f"worker {entry.name} is removed, its directory could not be moved to {target}: {error}"
-        raise ApiError(ErrorKind.WRITE_FAILED, text, path=str(target)) from error
-    return WorkerRemoveResult(name=entry.name, moved_to=str(target) if moved_to else "")
 
 
 def entry_of(hub: Hub, name: WorkerName) -> WorkerEntry:

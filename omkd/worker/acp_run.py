@@ -1,0 +1,137 @@
+"""The run of one hand-out as a prompt turn of an ACP agent. As of a command's, nothing of it is left alive at its end.
+
+What the agent says goes to stdout.log, its messages to acp.jsonl; what came of the turn is told from evidence alone.
+"""
+
+import os
+from typing import Final
+
+import trio
+from attrs import evolve
+
+from omkd.protocol.limits import SUMMARY_BYTES
+from omkd.protocol.records import OutboxLine, Outcome
+from omkd.protocol.scalars import U64
+
+from .acp_agents import AcpSettings
+from .acp_host import TurnEnd, run_acp
+from .acp_opening import AcpTask, Waits
+from .acp_outcome import artifacts_of, result_of
+from .acp_questions import Answers, RunDesk
+from .command import Command, budget_secs_for, command_for, prompt_for
+from .files import RunFiles
+from .mailbox import Handout
+from .output import Output, output_limit
+from .policy import PolicyError, judge_for
+from .processes import RunProcesses, marks_of
+from .report import End, NotStarted, OutOfBudget, report_for
+from .run import PASSING, Orders, Place, is_directory, missing_directory, start_failure, variables
+from .settings import Settings
+from .summary import last_bytes
+
+ANSWER_S: Final = 5.0
+"""omkd says when a question expired; without it the host does so, this much later."""
+
+
+async def run_acp_handout(
+    handout: Handout, files: RunFiles, place: Place, orders: Orders, answers: Answers
+) -> OutboxLine:
+    """Runs the turn to its end. Cancellation: the agent is ended."""
+    began = trio.current_time()
+    end = await run_turn_of(handout, files, place, orders, answers)
+    elapsed_secs = int(trio.current_time() - began)
+    if isinstance(end, NotStarted):
+        return report_for(handout.id, end, files, elapsed_secs=elapsed_secs, now_ns=place.now_ns())
+    turn, project = end
+    return line_for(handout.id, turn, files, project=project, elapsed_secs=elapsed_secs)
+
+
+async def run_turn_of(
+    handout: Handout, files: RunFiles, place: Place, orders: Orders, answers: Answers
+) -> tuple[TurnEnd, str] | NotStarted:
+    """How the turn ended, and the project's directory."""
+    marks = marks_of(place.worker, handout.id)
+    settings = place.settings
+    command = command_for(handout.task, handout.task_id, settings, files, os.environb, variables(handout, files, marks))
+    if not is_directory(command):
+        return NotStarted(why=missing_directory(command, place.worker))
+    try:
+        task = task_for(handout, settings, command)
+    except PolicyError as error:
+        return NotStarted(why=f"the approval policy cannot be used: {error}")
+    desk = RunDesk(place.worker, handout, files, answers, place.now_ns)
+    output = Output(place.worker, files, output_limit(settings.runner))
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(desk.run)
+            nursery.start_soon(output.run)
+            turn = await started(command, files, task, desk, place, orders, RunProcesses(marks=marks, host=os.getpid()))
+            nursery.cancel_scope.cancel()
+    finally:
+        desk.finish()
+        output.finish()
+    return turn if isinstance(turn, NotStarted) else (turn, str(command.cwd))
+
+
+async def started(
+    command: Command,
+    files: RunFiles,
+    task: AcpTask,
+    desk: RunDesk,
+    place: Place,
+    orders: Orders,
+    members: RunProcesses,
+) -> TurnEnd | NotStarted:
+    try:
+        return await run_acp(
+            command,
+            files,
+            task,
+            desk,
+            children=place.children,
+            members=members,
+            orders=orders,
+            grace_s=place.settings.runner.grace_secs,
+        )
+    except OSError as error:
+        return NotStarted(why=start_failure(error, command), is_passing=error.errno in PASSING)
+    except ValueError as error:
+        return NotStarted(why=f"the command cannot be started: {error} in an argument or in its environment")
+
+
+def task_for(handout: Handout, settings: Settings, command: Command) -> AcpTask:
+    """Raises PolicyError."""
+    runner, spec = settings.runner, settings.spec
+    return AcpTask(
+        prompt=prompt_for(handout.task),
+        judge=judge_for(spec.approval_policy, cwd=str(command.cwd)),
+        project=command.cwd,
+        budget_s=budget_secs_for(handout.task, runner),
+        approval_timeout_s=spec.approval_timeout_secs,
+        settings=AcpSettings(asks_in=runner.acp_mode or None, asks_anyway=runner.acp_asks),
+        waits=Waits(answer_s=ANSWER_S),
+    )
+
+
+def line_for(handout: str, turn: TurnEnd, files: RunFiles, *, project: str, elapsed_secs: int) -> OutboxLine:
+    """What the outbox is to say: how it was ended, if it was, and what came of the turn until then."""
+    result = result_of(turn.evidence)
+    told = OutboxLine(
+        task_id=handout,
+        status=result.status,
+        summary=result.summary,
+        artifacts=artifacts_of(turn.evidence, project),
+        elapsed_secs=U64(elapsed_secs),
+        outcome=Outcome.DONE,
+    )
+    if turn.ended_by is None:
+        return told
+    ended = report_for(handout, turn.ended_by, files, elapsed_secs=elapsed_secs, now_ns=0)
+    headline = headline_of(turn.ended_by, ended)
+    words = last_bytes(result.summary, SUMMARY_BYTES - len(headline.encode()) - 1)
+    return evolve(ended, summary=f"{headline}\n{words}".strip(), artifacts=told.artifacts)
+
+
+def headline_of(end: End, ended: OutboxLine) -> str:
+    """Without the agent's words, which stand in the turn's own summary."""
+    return f"budget of {end.budget_secs}s ran out" if isinstance(end, OutOfBudget) else ended.summary
