@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # functions; 910 to 913, which want a checkpoint on every path.
 FLAKE8_ASYNC := --enable ASYNC --disable ASYNC106,ASYNC109,ASYNC110,ASYNC114,ASYNC910,ASYNC911,ASYNC912,ASYNC913
 
-.PHONY: help install install-dev demo test test-py check format docs bench clean
+.PHONY: help install install-dev demo test test-py check format docs bench torture agents clean
 
 help:
 	@echo "make demo     real commands doing real tasks through the daemon, in a throw-away session"
@@ -16,6 +16,8 @@ help:
 	@echo "make test-py PYTHON=python3.13   the tests with that Python, in a venv of its own"
 	@echo "make check    lint, format, types, async"
 	@echo "make docs     writes the generated parts of docs/ again"
+	@echo "make agents   real agents, installed into .agents/ from the npm registry, against a scripted model"
+	@echo "make torture  kills, faults and power losses for hours (SHARE=0.05: a twentieth); figures into docs/"
 	@echo "make bench    figures, with their ratio to the machine's floor"
 
 $(VENV)/.installed: pyproject.toml
@@ -52,8 +54,19 @@ format: $(VENV)/.installed-dev
 docs: $(VENV)/.installed
 	$(BIN)/python docs/generate.py
 
+# `npm install` with the lock file, not `npm ci`: that one refuses the lock for packages of other platforms.
+agents: $(VENV)/.installed-dev
+	@mkdir -p .agents && cp tests/agents/package.json tests/agents/package-lock.json .agents/
+	@cd .agents && npm install --no-save --no-audit --no-fund --loglevel=error || \
+		{ echo "the npm registry did not answer, or npm is missing: no agents, nothing tested" >&2; exit 69; }
+	OMK_TEST_AGENTS=$(CURDIR)/.agents $(BIN)/pytest tests/agents
+
 bench: $(VENV)/.installed-dev
 	@set -e; for each in tests/bench/bench_*.py; do $(BIN)/python -m tests.bench.$$(basename $$each .py); done
 
+SHARE ?= 1
+torture: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.faults.torture --share $(SHARE)
+
 clean:
-	rm -rf $(VENV) .venv-* .pytest_cache .mypy_cache .ruff_cache dist build *.egg-info
+	rm -rf $(VENV) .venv-* .agents .pytest_cache .mypy_cache .ruff_cache dist build *.egg-info

@@ -43,7 +43,7 @@ from omkd.services.worker_watch import WorkerWatch
 from omkd.settings.live import LiveSettings
 from omkd.settings.table import Settings
 from omkd.store.event_log import Draft, EventLog, LogWriteFailed, open_event_log
-from omkd.store.files import make_dir
+from omkd.store.files import make_dir, sync_way_to
 from omkd.store.locks import boot_id, take_lock
 from omkd.store.watch import open_watcher
 from omkd.systemd import Notifier
@@ -88,6 +88,7 @@ async def run_locked(config: Config, notifier: Notifier) -> None:
         trio.open_nursery() as nursery,
     ):
         progress.end()
+        sync_way_to(config.session.events)
         for torn in log.torn:
             logger.warning("the end of the log was torn by a crash, moved aside: %s", torn)
         await nursery.start(log.run)

@@ -5,8 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.kit import Client, Daemon, Place, end_hosts, running_daemon
+
+settings.register_profile("same-each-time", derandomize=True)
+settings.load_profile("same-each-time")
 
 
 @pytest.fixture

@@ -27,11 +27,14 @@ from .peer import Peer, by_of
 logger = logging.getLogger(__name__)
 
 RECEIVE_BYTES: Final = 64 * 1024
-"""Of one read: some hundred requests, about 10 ms of work between two looks at everything else."""
+"""Of one read: some hundred requests, which share a commit."""
 
 TURN_BYTES: Final = 1024 * 1024
 """Of answers to one read; then others have their turn, and the peer must have read enough. Short questions may have
 long answers."""
+
+TURN_S: Final = 0.001
+"""Of work for one connection between two looks at everything else: nobody waits longer for one that floods."""
 
 LAST_WORD_S: Final = 1.0
 """To send a last error to a peer whose connection ends."""
@@ -134,8 +137,12 @@ class ClientConnection:
         """Answers the complete lines. Whether there were any, and whether the connection goes on."""
         finished: list[Done] = []
         handled, goes_on, size = False, True, 0
+        turn_ends = trio.current_time() + TURN_S
         while goes_on and (event := self._rpc.next_event()) is not None:
             handled = True
+            if trio.current_time() >= turn_ends:
+                await trio.lowlevel.checkpoint()
+                turn_ends = trio.current_time() + TURN_S
             if isinstance(event, LineTooLong):
                 finished.append(Done(line=encode_error(None, event.error), fatal=True))
             elif isinstance(begun := self._dispatcher.begin(event), Done):

@@ -37,15 +37,23 @@ PAGE_LIMIT = 1000
 """Items in one reply when the caller asks for more."""
 
 PAGE_DEFAULT = 200
+"""Items in one reply when the caller names no limit: a few screens."""
 
 UNIX_PATH_BYTES = 107
 """sun_path without its final NUL (unix(7))."""
 
 WORKER_NAME_CHARS = 64
+"""It is a directory's name (255 bytes at most), and a column of every table."""
+
 TASK_ID_CHARS = 64
+"""It is a directory's name too, with `.2` behind it, and is typed."""
+
 KEY_CHARS = 256
 """Of an idempotency key: room for a UUID and a prefix."""
+
 ROLE_CHARS = 64
+"""As a worker's name: it stands in its place in `role:R`."""
+
 HEADLINE_CHARS = 200
 """Of a task's first line, where it is shown: WorkerStarted.task."""
 

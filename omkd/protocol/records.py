@@ -68,7 +68,9 @@ class WorkerSpec:
     external_tools: list[Json] | None = field(
         default=None, metadata=says("tools from outside, as their provider describes them; omkd keeps them only")
     )
-    approval_policy: ApprovalPolicy = field(factory=Never, metadata=says("what it may do unasked; omkd keeps it only"))
+    approval_policy: ApprovalPolicy = field(
+        factory=Never, metadata=says("what an ACP agent may do unasked; of other commands kept only")
+    )
     approval_timeout_secs: U64 = field(
         default=U64(DEFAULT_APPROVAL_TIMEOUT_SECS), metadata=says("how long it waits for an approval")
     )

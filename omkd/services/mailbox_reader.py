@@ -16,7 +16,7 @@ from omkd.protocol.limits import WORKER_LINE_BYTES
 from omkd.protocol.lines import Line, LongLine
 from omkd.protocol.records import OutboxLine
 from omkd.protocol.scalars import U32, U64, Seq, WorkerName
-from omkd.store.event_log import Draft, UnitRefused
+from omkd.store.event_log import Draft, LogWriteFailed, UnitRefused
 from omkd.store.session import EVENTS, OUTBOX
 from omkd.store.tail import Position, TailReader
 
@@ -83,6 +83,8 @@ class MailboxReader:
             size = outbox.reader.size()
             more = self._read(worker, self._mailbox(worker, EVENTS), None)
             return more or self._read(worker, outbox, size)
+        except LogWriteFailed:
+            raise  # the files stay open: one may have been replaced, and has no name any more to be found by
         except BaseException:
             self.forget(worker.name)
             raise
@@ -112,7 +114,11 @@ class MailboxReader:
         judge = self._judge_result if mailbox.file == OUTBOX else self._judge_event
         piece = mailbox.reader.read(up_to)
         for line in piece.lines:
-            self._take(mailbox, line, lambda text: judge(worker, text))
+            try:
+                self._take(mailbox, line, lambda text: judge(worker, text))
+            except LogWriteFailed:
+                mailbox.reader.go_back_to(line.offset)
+                raise
         if not piece.more and mailbox.unsaid is not None and mailbox.may_say(trio.current_time()):
             self._say_unsaid(mailbox)
         return piece.more

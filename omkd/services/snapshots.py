@@ -4,6 +4,7 @@ The loop does not stall: what there is is noted at once, encoded in small steps 
 changes meanwhile is copied first), and written in a thread. Then retention takes what no start needs any more.
 """
 
+import gc
 import logging
 import os
 from collections.abc import Iterable
@@ -86,6 +87,8 @@ class Snapshots:
         hub.state.ledger.forget_passed(image.passed)
         self.newest, self.older = seq, self.newest
         logger.info("snapshot of unit %d, %d tasks", seq, len(image.tasks))
+        gc.collect(1)
+        gc.freeze()  # what is kept has no cycles: walked again and again, it stops the loop for up to a second
         try:
             cut(hub, self.retention, below=self.older, saved=self.escalation_writer.saved)
         except OSError as error:

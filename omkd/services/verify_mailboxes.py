@@ -1,6 +1,7 @@
 """Holds the workers' files against the log: each hand-out in its inbox once, each line that was read recorded once."""
 
 import os
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -27,6 +28,7 @@ from omkd.protocol.lines import Line, LineSplitter, LongLine
 from omkd.protocol.methods import FindingKind
 from omkd.protocol.records import OutboxLine, WorkerResult
 from omkd.protocol.scalars import Seq, WorkerName
+from omkd.store.archive import archived, open_archived
 from omkd.store.session import EVENTS, OUTBOX, SessionDir
 from omkd.store.tail import MARK_BYTES, mark
 
@@ -131,7 +133,7 @@ class MailboxCheck:
         in_hand: dict[str, TaskEntry] = {
             handout_id(task.id, task.handout): task for task in state.ledger.in_hand(entry.name).values()
         }
-        seen: set[str] = set()
+        seen = self._archived_handouts(entry.name)
         for line in lines_up_to(path, self._inbox_sizes.get(entry.name, 0)):
             self._report.count("inbox_lines")
             handout = text_at(line.text, ("id",)) if isinstance(line, Line) else None
@@ -153,6 +155,27 @@ class MailboxCheck:
             elif task.dispatched_seq <= written_to:
                 what = f"{path}: {handout}, handed out in unit {task.dispatched_seq}, is not in it"
                 self._find_inbox(what, f"it was taken out, or could not be written: {RESTART}")
+
+    def _archived_handouts(self, worker: WorkerName) -> set[str]:
+        """Those whose lines stand in inboxes that were compacted; each was handed out, and once."""
+        seen: set[str] = set()
+        for path in archived(self._session.worker(worker).archive, "inbox"):
+            try:
+                self._check_archived(path, seen, self._handed_out.get(worker, set()))
+            except FileNotFoundError:
+                continue  # it is gzipped just now
+            except (OSError, EOFError, zlib.error) as fault:
+                what = f"{path} cannot be read: {fault}"
+                self._find_inbox(what, "nothing is lost that omkd needs; restore it from a backup if you want it")
+        return seen
+
+    def _check_archived(self, path: Path, seen: set[str], handed_out: set[str]) -> None:
+        for line in archived_lines(path):
+            self._report.count("archived_inbox_lines")
+            handout = text_at(line.text, ("id",)) if isinstance(line, Line) else None
+            self._check_inbox_line(path, line, handout, seen, handed_out)
+            if handout is not None:
+                seen.add(handout)
 
     def _check_inbox_line(
         self, path: Path, line: Line | LongLine, handout: str | None, seen: set[str], handed_out: set[str]
@@ -247,6 +270,14 @@ def inbox_sizes(session: SessionDir) -> dict[WorkerName, int]:
         except (FileNotFoundError, NotADirectoryError):
             continue
     return sizes
+
+
+def archived_lines(path: Path) -> Iterator[Line | LongLine]:
+    """The complete lines of an archive, gzipped or not yet. Raises OSError, EOFError, zlib.error (damaged)."""
+    splitter = LineSplitter(WORKER_LINE_BYTES)
+    with open_archived(path) as opened:
+        while data := opened.read(READ_BYTES):
+            yield from splitter.receive_data(data)
 
 
 def lines_up_to(path: Path, end: int) -> Iterator[Line | LongLine]:

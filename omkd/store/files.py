@@ -49,6 +49,21 @@ def sync_dir(path: Path) -> None:
         os.close(descriptor)
 
 
+def sync_way_to(path: Path) -> None:
+    """The names that lead to `path` are on disk: who made them may have been killed before it synced them.
+
+    As far up as this file system goes, and as we may read. Raises OSError.
+    """
+    device = path.stat().st_dev
+    for directory in path.parents:
+        try:
+            if directory.stat().st_dev != device:
+                return
+            sync_dir(directory)
+        except PermissionError:
+            return
+
+
 def atomic_write(path: Path, content: bytes, *, sync: bool = True) -> None:
     """`path` holds either what it held or `content`, whatever happens.
 

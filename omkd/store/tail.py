@@ -56,6 +56,10 @@ class TailReader:
             os.close(self._descriptor)
             self._descriptor = None
 
+    def go_back_to(self, offset: int) -> None:
+        """What the last `read` brought from `offset` on, where a line begins, comes again. Raises OSError."""
+        self._go_to(offset)
+
     def size(self) -> int | None:
         """Of the file that the path names now; None when there is none."""
         try:

@@ -164,6 +164,7 @@ class Turn:
             return
         notes, self._notes = self._notes, []
         self._follow_ups += 1
+        self._is_new_paragraph = True
         self._client.prompt(
             "\n".join(["A person refused what you asked for, and says why:", *notes, "Go on as far as that allows."])
         )

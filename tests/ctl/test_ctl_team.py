@@ -23,6 +23,9 @@ on_interrupt = "hold"
 retries = 2
 stall = "10m"
 output_bytes = 1_000_000
+acp = true
+acp_asks = false
+acp_mode = "ask"
 approval = ["pattern:^git ", "pattern:^ls"]
 approval_timeout = "5m"
 external_tools = [{name = "browser"}]
@@ -60,6 +63,9 @@ def test_a_worker_has_the_options_of_worker_add_as_keys(tmp_path: Path) -> None:
             "retries": 2,
             "stall_secs": 600,
             "output_bytes": 1_000_000,
+            "acp": True,
+            "acp_asks": False,
+            "acp_mode": "ask",
         },
     }
     assert docs == {"name": "docs", "role": "worker", "project_dir": "/srv/docs", "approval_policy": "safe"}

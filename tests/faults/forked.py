@@ -4,6 +4,7 @@ Import this before omkd: it puts the disk layer under it. For programs of one th
 """
 
 # ruff: noqa: E402 the layer must be there before omkd is imported
+import ctypes
 import json
 import os
 import shutil
@@ -28,6 +29,9 @@ from omkd.cli import cli
 from omkd.store import event_log
 from omkd.store.session import WorkerDir
 from tests.kit import Client, Place, serves, units
+
+PR_SET_PDEATHSIG = 1
+"""No daemon outlives a test that was ended (it follows the thread that forked: this process has one)."""
 
 START_S = 20.0
 CALL_S = 20.0
@@ -117,6 +121,7 @@ class Session:
 
     def _serve(self, setting: Armed | None) -> int:
         os.setsid()
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         log = os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         for descriptor in (1, 2):
             os.dup2(log, descriptor)

@@ -32,6 +32,11 @@ def test_nothing_answered_is_lost_whatever_call_fails_or_is_the_last_one() -> No
     assert found["refusals"] > 0
 
 
+def test_a_hosts_tasks_end_once_whatever_call_of_it_fails_or_is_the_last_one() -> None:
+    found = figures("tests.faults.host_points", seconds=25)
+    assert found["struck"] > found["cases"] / 2, "the faults do not come where they should"
+
+
 def test_nothing_answered_is_lost_when_the_power_goes() -> None:
     found = figures("tests.faults.power_loss", cases=200)
     assert found["cases"] >= 200

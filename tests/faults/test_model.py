@@ -99,6 +99,7 @@ class LedgerOverLog(RuleBasedStateMachine):
     @initialize()
     def worker(self) -> None:
         self.tell(registered(CODER, window=WINDOW))
+        self.commit()
 
     @rule(priority=st.integers(-2, 2), held=st.booleans())
     def send(self, priority: int, held: bool) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from system_kit import alive_with, refusal, result, send, wait, worker
+from system_kit import alive_with, consistent, refusal, result, send, wait, worker
 
-from tests.kit import Client, Place, end_hosts, events_called, json_lines, running_daemon, wait_until
+from tests.kit import Client, Daemon, Place, end_hosts, events_called, json_lines, running_daemon, wait_until
 
 AGENT = Path(__file__).parent.parent / "agents" / "acp_agent.py"
 TOUCH = "echo hi > hi.txt"
@@ -26,6 +26,15 @@ def _no_process_is_left(place: Place) -> Iterator[None]:
     yield
     end_hosts(place)
     assert alive_with(f"TOKEN={place.root}") == []
+
+
+@pytest.fixture
+def client(daemon: Daemon) -> Iterator[Client]:
+    """As everywhere; and the session is proved consistent at the end."""
+    client = daemon.client()
+    yield client
+    with consistent(client):
+        pass
 
 
 def add_agent(
@@ -100,7 +109,7 @@ def test_a_question_waits_for_a_person_whose_yes_lets_the_tool_run(client: Clien
     assert asked["summary"] == f"w wants: {TOUCH}"
     assert f"command: {TOUCH}" in asked["detail"]
     assert [choice["kind"] for choice in asked["choices"]] == ["allow_once", "allow_always", "reject_once"]
-    lines = place.session.path / "escalations.jsonl"
+    lines = place.session.escalations
     wait_until(lambda: any(TOUCH in line["summary"] for line in json_lines(lines)), "no escalation")
     (line,) = [line for line in json_lines(lines) if TOUCH in line["summary"]]
     assert (line["kind"], line["auto_proceed"]) == ("router_escalation", False)

@@ -56,7 +56,12 @@ def test_the_files_are_moved_whole_and_gzipped_and_work_goes_on(client: Client, 
     assert [line["id"] for line in json_lines(directory.inbox)] == [second]
     finished = [event["task_id"] for event in events_called(place, "TaskFinished")]
     assert finished == [first, second]
-    assert client.call("omkd.verify")["findings"] == []
+    verified: Any = client.call("omkd.verify")
+    assert (verified["findings"], verified["checked"]["archived_inbox_lines"]) == ([], 1)
+    packed = next(directory.archive.glob("inbox-*"))
+    packed.write_bytes(packed.read_bytes()[:-9])
+    damaged: Any = client.call("omkd.verify")["findings"]
+    assert [finding["kind"] for finding in damaged] == ["inbox"]
 
 
 def test_one_with_something_in_hand_is_refused_unless_it_drains(client: Client, place: Place) -> None:
