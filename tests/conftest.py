@@ -15,7 +15,7 @@ settings.load_profile("same-each-time")
 
 @pytest.fixture
 def place() -> Iterator[Place]:
-    with tempfile.TemporaryDirectory(prefix="omk-") as root:
+    with tempfile.TemporaryDirectory(prefix="omk-", ignore_cleanup_errors=True) as root:
         place = Place(Path(root))
         try:
             yield place

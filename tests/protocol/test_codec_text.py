@@ -57,7 +57,8 @@ def test_text_that_is_not_json_is_refused(data):
 
 
 def test_an_error_says_where_the_text_stops_being_json():
-    assert str(refusal('{"a":1,}')).endswith("(line 1, column 8)")
+    # Since Python 3.13 it is the comma itself.
+    assert str(refusal('{"a":1,}')).endswith(("(line 1, column 8)", "(line 1, column 7)"))
 
 
 def test_a_key_twice_is_refused_by_its_name():
