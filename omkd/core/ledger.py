@@ -200,7 +200,7 @@ class Ledger:
                 entry.started = unit.ts
                 self._move(entry, TaskState.RUNNING)
             case TaskRequeued():
-                entry.done_in = [unit.seq]
+                entry.done_in = [*entry.done_in, unit.seq]
                 self._requeue(entry, event)
             case TaskCancelRequested():
                 entry.done_in = [*entry.done_in, unit.seq]
@@ -221,7 +221,7 @@ class Ledger:
         self._leave_hand(entry)
         entry.worker, entry.handout, entry.dispatched = event.worker, event.handout, unit.ts
         entry.dispatched_seq, entry.started, entry.not_before = unit.seq, None, None
-        entry.done_in = [*entry.done_in, unit.seq]
+        entry.done_in = [unit.seq]
         entry.result, entry.why = None, None  # those of the hand-out before
         self._move(entry, TaskState.DISPATCHED)
         self._in_hand.setdefault(event.worker, {})[entry.id] = entry

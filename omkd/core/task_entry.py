@@ -13,7 +13,7 @@ class TaskEntry:
     """What is known of one task. `handout` counts its hand-outs; those that ended are below the number in hand.
 
     `asked_in` are the units that say what is to be done, `done_in` those that say what became of it since it was last
-    queued again. Lists in here are replaced, never changed in place: an image of the state shares them.
+    handed out. Lists in here are replaced, never changed in place: an image of the state shares them.
     """
 
     id: TaskId

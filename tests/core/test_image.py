@@ -1,5 +1,6 @@
 """What is kept of the past, and the image of a state: a later fold goes on from it as if it had folded everything."""
 
+from random import Random
 from typing import Any
 
 import attrs
@@ -28,7 +29,6 @@ from omkd.protocol.events import (
     PersonNeeded,
     TaskCancelled,
     TaskCancelRequested,
-    TaskDispatched,
     TaskHeld,
     TaskLost,
     TaskReleased,
@@ -87,16 +87,19 @@ def decisions(state: State) -> list[str]:
     return sorted(found)
 
 
-@st.composite
-def histories(draw: st.DrawFn) -> list[Unit]:
+def history(rng: Random) -> list[Unit]:
     """What may happen, in any order; times sometimes stand still."""
     state, units, now = small_state(), list[Unit](), 0
-    for seq in range(1, draw(st.integers(5, 60)) + 1):
-        likely = [registered(WORKERS[seq - 1], window=2)] if seq <= len(WORKERS) else what_follows(state, now)
-        event = draw(st.sampled_from(likely)) if likely and draw(st.integers(0, 3)) else draw(events(state))
+    for seq in range(1, rng.randint(5, 120)):
+        if seq <= len(WORKERS):
+            event: Event = registered(WORKERS[seq - 1], window=2)
+        elif (likely := what_follows(state, now)) and rng.random() < 0.4:
+            event = rng.choice(likely)
+        else:
+            event = rng.choice(task_events(state, rng) if rng.random() < 0.8 else other_events(rng))
         if task_fault(state, event) is None and worker_fault(state, event) is None:
-            now += draw(st.sampled_from([0, 1, 30]))
-            src = draw(st.sampled_from([None, None, source(gen=draw(st.integers(1, 3)), end=seq)]))
+            now += rng.choice([0, 1, 1, 30])
+            src = source(gen=rng.randint(1, 3), end=seq) if rng.random() < 0.3 else None
             unit = Unit(seq=Seq(seq), ts=Ns(now), by=ByOmkd(), src=src, synced=Seq(0), events=[event])
             state.fold(unit)
             units.append(unit)
@@ -117,68 +120,70 @@ def what_follows(state: State, now: int) -> list[Event]:
     return found
 
 
-@st.composite
-def events(draw: st.DrawFn, state: State) -> Event:
-    task_id, worker = draw(st.sampled_from(IDS)), draw(st.sampled_from(WORKERS))
+def task_events(state: State, rng: Random) -> list[Event]:
+    task_id, worker = rng.choice(IDS), rng.choice(WORKERS)
     entry = state.ledger.tasks.get(task_id)
-    number = U32(0 if entry is None or not entry.in_hand else entry.handout)
     holder = None if entry is None or not entry.in_hand else entry.worker
-    result = finished(task_id, draw(st.sampled_from(ResultStatus)), handout=number)
-    return draw(
-        st.sampled_from(
-            [
-                registered(worker, window=2),
-                queued(
-                    task_id,
-                    draw(st.sampled_from([ANY, to(CODER), to(DOCS), to_role("coder")])),
-                    key=draw(st.sampled_from([None, "k1", "k2", f"k{task_id}"])),
-                    priority=I32(draw(st.integers(0, 1))),
-                    not_before=draw(st.sampled_from([None, Ns(50)])),
-                    after=draw(st.lists(st.sampled_from(IDS), max_size=2, unique=True)),
-                    hold=draw(st.booleans()),
-                    handouts=draw(st.sampled_from([None, U32(3)])),
-                ),
-                TaskDispatched(task_id=task_id, worker=worker, handout=U32(entry.handout + 1 if entry else 1)),
-                TaskStarted(task_id=task_id, handout=number),
-                evolve(result, worker=holder),
-                TaskRequeued(
-                    task_id=task_id,
-                    handout=number if holder else U32(entry.handout if entry else 0),
-                    worker=holder,
-                    outcome=draw(st.sampled_from(Outcome)),
-                    why="w",
-                    not_before=draw(st.sampled_from([None, Ns(70)])),
-                    by_hand=holder is None,
-                ),
-                TaskUpdated(task_id=task_id, target=to(DOCS), after=[draw(st.sampled_from(IDS))]),
-                TaskUpdated(task_id=task_id, task=WorkerTask(id=task_id, task="longer " * 20)),
-                TaskHeld(task_id=task_id),
-                TaskReleased(task_id=task_id),
-                TaskCancelRequested(task_id=task_id, reason="r"),
-                TaskCancelled(task_id=task_id, worker=holder),
-                TaskLost(task_id=task_id, worker=holder or worker, reason="gone"),
-                WorkerProgress(worker_id=worker, percent=F32(0.5)),
-                WorkerPaused(worker=worker),
-                WorkerResumed(worker=worker),
-                WorkerStalled(worker=worker, silent_secs=U64(3)),
-                WorkerRemoved(worker=worker, moved_to=""),
-                PersonNeeded(text="x"),
-                EscalationAcked(seqs=[Seq(draw(st.integers(1, 20)))]),
-                DaemonStarted(version="1", format=U32(1), boot_id="b", clean=True),
-                DaemonStopped(reason=""),
-                DecisionRequested(
-                    decision_id=draw(st.sampled_from("xy")), summary="?", choices=[], expires=Ns(99), worker=worker
-                ),
-                DecisionExpired(decision_id=draw(st.sampled_from("xy")), reason="late", summary="?"),
-            ]
-        )
+    handout = 0 if entry is None else entry.handout
+    number = U32(handout if holder else 0)
+    sent = queued(
+        task_id,
+        rng.choice([ANY, to(CODER), to(DOCS), to_role("coder")]),
+        key=rng.choice([None, "k1", "k2", f"k{task_id}"]),
+        priority=I32(rng.randint(0, 1)),
+        not_before=rng.choice([None, None, Ns(50)]),
+        after=rng.sample(IDS, rng.choice([0, 0, 1, 2])),
+        hold=rng.random() < 0.2,
+        handouts=rng.choice([None, U32(3)]),
     )
+    requeued = TaskRequeued(
+        task_id=task_id,
+        handout=number if holder else U32(handout),
+        worker=holder,
+        outcome=rng.choice(list(Outcome)),
+        why="w",
+        not_before=rng.choice([None, Ns(70)]),
+        by_hand=holder is None,
+    )
+    return [
+        *[sent] * 6,
+        requeued,
+        evolve(finished(task_id, rng.choice(list(ResultStatus)), handout=number), worker=holder),
+        TaskUpdated(task_id=task_id, target=to(DOCS), after=[rng.choice(IDS)]),
+        TaskUpdated(task_id=task_id, task=WorkerTask(id=task_id, task="longer " * 20)),
+        TaskHeld(task_id=task_id),
+        TaskReleased(task_id=task_id),
+        TaskCancelRequested(task_id=task_id, reason="r"),
+        TaskCancelled(task_id=task_id, worker=holder),
+        TaskLost(task_id=task_id, worker=holder or worker, reason="gone"),
+    ]
 
 
-@settings(max_examples=80, deadline=None)
-@given(histories(), st.data())
-def test_a_fold_goes_on_from_an_image_as_if_it_had_folded_everything(units: list[Unit], data: st.DataObject):
-    place = data.draw(st.integers(0, len(units)), label="place")
+def other_events(rng: Random) -> list[Event]:
+    worker = rng.choice(WORKERS)
+    asked = rng.choice("xy")
+    return [
+        registered(worker, window=2),
+        WorkerProgress(worker_id=worker, percent=F32(0.5)),
+        WorkerPaused(worker=worker),
+        WorkerResumed(worker=worker),
+        WorkerStalled(worker=worker, silent_secs=U64(3)),
+        WorkerRemoved(worker=worker, moved_to=""),
+        PersonNeeded(text="x"),
+        EscalationAcked(seqs=[Seq(rng.randint(1, 20))]),
+        DaemonStarted(version="1", format=U32(1), boot_id="b", clean=True),
+        DaemonStopped(reason=""),
+        DecisionRequested(decision_id=asked, summary="?", choices=[], expires=Ns(99), worker=worker),
+        DecisionExpired(decision_id=asked, reason="late", summary="?"),
+    ]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(0, 2**32))
+def test_a_fold_goes_on_from_an_image_as_if_it_had_folded_everything(seed: int):
+    rng = Random(seed)
+    units = history(rng)
+    place = rng.randint(0, len(units))
     whole = small_state()
     for unit in units[:place]:
         whole.fold(unit)
@@ -193,9 +198,10 @@ def test_a_fold_goes_on_from_an_image_as_if_it_had_folded_everything(units: list
     assert told(again) == told(whole)
 
 
-@settings(max_examples=25, deadline=None)
-@given(histories())
-def test_a_task_that_passed_is_made_again_from_its_units(units: list[Unit]):
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32))
+def test_a_task_that_passed_is_made_again_from_its_units(seed: int):
+    units = history(Random(seed))
     everything = State(ledger=Ledger.bounded(Bounds()))
     bounded = small_state()
     for unit in units:
