@@ -11,12 +11,12 @@ from .json_text import encode
 
 
 def own_events_file(env: Mapping[str, str], session_dir: Path) -> Path | None:
-    """The file of the worker this runs in; None outside of one. A run's own directory says it best."""
+    """The file of the worker this runs in; None outside of one. The directory that its host named says it best."""
     worker = env.get("OMK_WORKER", "")
     if not worker or "/" in worker or worker in (".", "..") or not env.get("OMK_SESSION"):
         return None
-    task_file = Path(env.get("OMK_TASK_FILE", ""))
-    around = [parent for parent in task_file.parents if parent.name == worker and parent.parent.name == "workers"]
+    named = [*Path(env.get("OMK_TASK_FILE", "")).parents, Path(env.get("OMK_AGENT_OF", ""))]
+    around = [directory for directory in named if directory.name == worker and directory.parent.name == "workers"]
     for directory in (*around, session_dir / "workers" / worker):
         if directory.is_dir():
             return directory / "events.jsonl"

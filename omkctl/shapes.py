@@ -68,6 +68,7 @@ class Runner(TypedDict):
     acp: bool
     acp_asks: bool
     acp_mode: str
+    acp_session: str
 
 
 class WorkerSpec(TypedDict, total=False):

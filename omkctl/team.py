@@ -12,7 +12,7 @@ from typing import Final
 
 from . import json_text, values
 from .failures import Failure, usage
-from .worker_options import ON_INTERRUPT, RUNNER_FIELDS
+from .worker_options import ACP_SESSION, ON_INTERRUPT, RUNNER_FIELDS
 
 TABLE: Final = "worker"
 
@@ -132,10 +132,13 @@ def environment(value: object) -> dict[str, str]:
     return {values.checked_text(key, "it"): values.checked_text(item, key) for key, item in value.items()}
 
 
-def on_interrupt(value: object) -> str:
-    if value not in ON_INTERRUPT:
-        raise Wrong(f"is one of {', '.join(ON_INTERRUPT)}, not {value!r}")
-    return str(value)
+def one_of(choices: tuple[str, ...]) -> Callable[[object], str]:
+    def checked(value: object) -> str:
+        if value not in choices:
+            raise Wrong(f"is one of {', '.join(choices)}, not {value!r}")
+        return str(value)
+
+    return checked
 
 
 def approval(value: object) -> object:
@@ -173,13 +176,14 @@ KEYS: Final[dict[str, tuple[str, Callable[[object], object]]]] = {
     "budget": (RUNNER_FIELDS["budget"], duration),
     "grace": (RUNNER_FIELDS["grace"], grace),
     "idle_exit": (RUNNER_FIELDS["idle_exit"], duration),
-    "on_interrupt": (RUNNER_FIELDS["on_interrupt"], on_interrupt),
+    "on_interrupt": (RUNNER_FIELDS["on_interrupt"], one_of(ON_INTERRUPT)),
     "retries": (RUNNER_FIELDS["retries"], number),
     "stall": (RUNNER_FIELDS["stall"], duration),
     "output_bytes": (RUNNER_FIELDS["output_bytes"], number),
     "acp": (RUNNER_FIELDS["acp"], yes_or_no),
     "acp_asks": (RUNNER_FIELDS["acp_asks"], yes_or_no),
     "acp_mode": (RUNNER_FIELDS["acp_mode"], text),
+    "acp_session": (RUNNER_FIELDS["acp_session"], one_of(ACP_SESSION)),
     "approval": ("approval_policy", approval),
     "approval_timeout": ("approval_timeout_secs", duration),
     "external_tools": ("external_tools", tools),

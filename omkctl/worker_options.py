@@ -13,6 +13,7 @@ from .failures import usage
 from .text_input import checked
 
 ON_INTERRUPT: Final = ("rerun", "hold", "fail")
+ACP_SESSION: Final = ("task", "worker")
 
 SETTINGS: Final = (
     click.option("--project-dir", metavar="DIR", type=click.Path(), help="Where its command runs."),
@@ -40,6 +41,9 @@ SETTINGS: Final = (
     click.option("--acp/--no-acp", default=None, help="The command is an ACP agent: a task is a prompt turn of it."),
     click.option("--acp-asks/--no-acp-asks", default=None, help="An agent unknown to omkd asks before it acts."),
     click.option("--acp-mode", metavar="MODE", help="The mode in which an agent unknown to omkd asks."),
+    click.option(
+        "--acp-session", type=click.Choice(ACP_SESSION), help="A session for each task or for all. [default: task]"
+    ),
     click.option("--external-tool", metavar="JSON", multiple=True, help="Kept in its spec. Repeatable."),
 )
 
@@ -54,6 +58,7 @@ RUNNER_FIELDS: Final = {
     "acp": "acp",
     "acp_asks": "acp_asks",
     "acp_mode": "acp_mode",
+    "acp_session": "acp_session",
 }
 """Option -> field of runner.json."""
 
@@ -75,6 +80,7 @@ class Settings:
     acp: bool | None
     acp_asks: bool | None
     acp_mode: str | None
+    acp_session: str | None
     approval: tuple[str, ...]
     approval_timeout: int | None
     external_tool: tuple[str, ...]

@@ -76,7 +76,9 @@ def acp(runner: Runner) -> str:
     if not runner["acp"]:
         return ""
     mode = f", in the mode {runner['acp_mode']}" if runner["acp_mode"] else ""
-    return f"a task is a turn of the agent{mode}" + (", which asks as it is" if runner["acp_asks"] else "")
+    asks = ", which asks as it is" if runner["acp_asks"] else ""
+    session = ", all tasks in one session" if runner["acp_session"] == "worker" else ""
+    return f"a task is a turn of the agent{mode}{asks}{session}"
 
 
 def describe_log(log: HostLog, out: Output) -> None:

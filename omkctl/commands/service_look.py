@@ -69,14 +69,16 @@ def show(invocation: Invocation, found: Installed, facts: dict[str, object]) -> 
 @click.argument("args", nargs=-1, type=click.UNPROCESSED, metavar="[JOURNALCTL-OPTION...]")
 @click.pass_obj
 def logs(invocation: Invocation, args: tuple[str, ...]) -> None:
-    """What the session's service logged, as journalctl --user shows it; options are passed on.
+    """What the session's service logged, as journalctl shows it; options are passed on.
 
     \b
     omkctl service logs -n 50 -f
     omkctl service logs --since today --grep restart
     """
     form = ["--output=json"] if invocation.out.as_json else []
-    argv = ["journalctl", "--user", f"--unit=omkd@{invocation.session}.service", *form, *args]
+    # Not --user --unit=: that reads the files of one user only, and root has none, its lines are in the system's.
+    # --quiet: no hint that there is more in the journal than a user may see.
+    argv = ["journalctl", "--quiet", f"--user-unit=omkd@{invocation.session}.service", *form, *args]
     try:
         os.execvp(argv[0], argv)
     except FileNotFoundError:

@@ -26,6 +26,7 @@ class ErrorKind(Enum):
     VERSION_MISMATCH = (-32007, 7, "client and daemon speak different protocols")
     TOO_MANY = (-32008, 5, "too many connections, requests in flight or subscriptions")
     TIMEOUT = (-32009, 124, "the time given ran out")
+    LOG_DAMAGED = (-32010, 5, "units of the past that were asked for cannot be read; `omkd repair`, or a backup")
 
     @property
     def code(self) -> int:

@@ -15,6 +15,7 @@ from .events import By, Choice, PublishedEvent, Target, Unit
 from .limits import PAGE_DEFAULT
 from .records import (
     DEFAULT_APPROVAL_TIMEOUT_SECS,
+    AcpSession,
     ApprovalPolicy,
     Never,
     OnInterrupt,
@@ -306,6 +307,7 @@ class WorkerUpdateParams:
     acp: bool | None = None
     acp_asks: bool | None = None
     acp_mode: str | None = None
+    acp_session: AcpSession | None = None
     approval_policy: ApprovalPolicy | None = None
     approval_timeout_secs: U64 | None = None
     external_tools: list[Json] | None = None

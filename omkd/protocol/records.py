@@ -173,6 +173,13 @@ class OnInterrupt(Enum):
     FAIL = "fail"
 
 
+class AcpSession(Enum):
+    """A session of the agent for each task, or one for all of the worker's, as long as the agent's process lives."""
+
+    TASK = "task"
+    WORKER = "worker"
+
+
 @frozen(kw_only=True)
 class Runner:
     """`runner.json`: how omk-worker runs the worker's command. `env` is what was given with `--env`, nothing else."""
@@ -204,6 +211,9 @@ class Runner:
     acp: bool = field(default=False, metadata=says("the command is an ACP agent: a task is a prompt turn of it"))
     acp_asks: bool = field(default=False, metadata=says("of an agent unknown to omkd: it asks before it acts"))
     acp_mode: str = field(default="", metadata=says("the mode in which the agent asks; empty: what omkd knows of it"))
+    acp_session: AcpSession = field(
+        default=AcpSession.TASK, metadata=says("whether a task begins a new session of the agent, or goes on with one")
+    )
 
 
 @frozen(kw_only=True)

@@ -13,11 +13,11 @@ from omkd.core.roster import Sighting, WorkerEntry
 from omkd.protocol.events import ByOmkd, Event, WorkerExited
 from omkd.protocol.handout import handout_id
 from omkd.protocol.records import OutboxLine, Outcome, ResultStatus
-from omkd.protocol.scalars import I32, U32, Seq, WorkerName
+from omkd.protocol.scalars import I32, U32, HandoutId, Seq, WorkerName
 from omkd.protocol.version import __version__
 from omkd.store.event_log import Draft, LogWriteFailed
 from omkd.store.locks import LockHeld, take_lock
-from omkd.worker.processes import end_leftovers
+from omkd.worker.processes import end_agent, end_leftovers
 
 from .heartbeats import read_heartbeat
 from .hosts import HIDDEN_FROM_HOSTS, Host, adopt_host, spawn_host
@@ -162,6 +162,8 @@ class Supervisor:
             restarts = 1 if trio.current_time() - began >= LONG_ENOUGH_S else restarts + 1
             if not charge.wanted:
                 await self._record(exited(entry, status, failure=False))
+                if status != 0:
+                    await self._end_leftovers(entry)
             elif charge.asked:
                 restarts, charge.asked = 0, False
                 await self._record(exited(entry, status, failure=False))
@@ -237,13 +239,22 @@ class Supervisor:
         try:
             while self._reader.read(entry):
                 await trio.lowlevel.checkpoint()
-            for task in list(self._hub.state.ledger.in_hand(entry.name).values()):
-                if task.started is not None:
-                    handout = handout_id(task.id, task.handout)
-                    await end_leftovers(directory, handout)
-                    await self._interrupt(entry, handout)
+            await self._end_leftovers(entry)
+            for handout in self._begun(entry):
+                await self._interrupt(entry, handout)
         finally:
             lock.release()
+
+    async def _end_leftovers(self, entry: WorkerEntry) -> None:
+        """Of a host that is dead: nothing of what it had begun runs when this returns, nor its agent."""
+        directory = self._hub.session.worker(entry.name)
+        for handout in self._begun(entry):
+            await end_leftovers(directory, handout)
+        await end_agent(directory)
+
+    def _begun(self, entry: WorkerEntry) -> list[HandoutId]:
+        in_hand = self._hub.state.ledger.in_hand(entry.name).values()
+        return [handout_id(task.id, task.handout) for task in in_hand if task.started is not None]
 
     async def _interrupt(self, entry: WorkerEntry, handout: str) -> None:
         line = OutboxLine(

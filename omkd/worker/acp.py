@@ -36,6 +36,7 @@ from .acp_events import (
     PermissionAsked,
     PermissionWithdrawn,
     ProtocolFault,
+    SessionClosed,
     SessionPlan,
     SessionRefused,
     ToolCallSeen,
@@ -68,6 +69,7 @@ class State(Enum):
     IDLE = auto()
     OPENING = auto()
     READY = auto()
+    CLOSING = auto()
     PROMPTING = auto()
     CLOSED = auto()
 
@@ -76,11 +78,13 @@ LEGAL: Final = {
     "start": frozenset({State.NEW}),
     "open_session": frozenset({State.IDLE, State.READY}),
     "prompt": frozenset({State.READY}),
+    "close_session": frozenset({State.READY}),
 }
 """When a command is in order. Answers and `cancel` are so always: what they are about may be over by then."""
 
 WAITING_FOR: Final = {
     State.INITIALIZING: "its answer to initialize",
+    State.CLOSING: "its answer to session/close",
     State.PROMPTING: "the end of its turn",
 }
 
@@ -128,6 +132,11 @@ class AcpClient:
         return None if self._session is None else self._session.id
 
     @property
+    def mode(self) -> str | None:
+        """Of the session, as the agent said it last."""
+        return None if self._session is None else self._session.mode
+
+    @property
     def calls(self) -> tuple[ToolFacts, ...]:
         """The tool calls of this prompt, in the order they were seen."""
         return tuple(self._calls.values())
@@ -167,6 +176,12 @@ class AcpClient:
         self._calls = {}
         blocks = [{"type": "text", "text": text}]
         self._peer.call("session/prompt", {"sessionId": self.session_id, "prompt": blocks}, self._on_turn_end)
+
+    def close_session(self) -> None:
+        """The agent frees what belongs to it. Only for one that says it takes session/close."""
+        self._expect("close_session")
+        self._state = State.CLOSING
+        self._peer.call("session/close", {"sessionId": self.session_id}, self._on_session_closed)
 
     def allow(self, request_id: Id, option: Option) -> bool:
         """Chooses an option of the request. False: it does not wait for an answer any more."""
@@ -338,6 +353,11 @@ class AcpClient:
             case AgentReady() | ModeNotSet():
                 self._state = State.READY
         self._events.append(event)
+
+    def _on_session_closed(self, answer: Answer) -> None:
+        self._state, self._session = State.IDLE, None
+        error = error_of(answer.error) if isinstance(answer, ErrorResponse) else None
+        self._events.append(SessionClosed(error=error))
 
     def _on_turn_end(self, answer: Answer) -> None:
         self._withdraw_all()

@@ -13,11 +13,10 @@ from typing import Final
 
 import trio
 
-from omkd.store.files import FILE_MODE, OPEN_FLAGS
-
 from .acp import AcpClient
-from .acp_events import AcpEvent, AgentInfo
+from .acp_events import AcpEvent, AgentInfo, SessionPlan
 from .acp_record import Direction, Transcript
+from .acp_stderr import AgentStderr
 from .children import Children
 from .command import Command
 from .processes import KILL_PATIENCE_S, RunProcesses, end_processes
@@ -28,16 +27,40 @@ EOF_GRACE_S: Final = 3.0
 
 
 class Agent:
-    """Commands go to `client`, then `flush`; what the agent says comes from `next_event`."""
+    """Commands go to `client`, then `flush`; what the agent says comes from `next_event`.
 
-    def __init__(self, stdin: trio.lowlevel.FdStream, stdout: trio.lowlevel.FdStream) -> None:
+    `plan` is that of the session that is open, `at_work_since` the time (as /proc has it) from which on a process that
+    began is of its work. `patience` and `grace_s` are for its end.
+    """
+
+    def __init__(
+        self,
+        process: trio.Process,
+        stdin: trio.lowlevel.FdStream,
+        stdout: trio.lowlevel.FdStream,
+        stderr: AgentStderr,
+        *,
+        grace_s: float,
+    ) -> None:
+        self.pid = process.pid
         self.client = AcpClient()
         self.info = AgentInfo()
+        self.plan: SessionPlan | None = None
+        self.at_work_since = 0
         self.transcript: Transcript | None = None
+        self.stderr = stderr
+        self.patience = trio.CancelScope()
+        self.grace_s = grace_s
+        self._process = process
         self._stdin = stdin
         self._stdout = stdout
         self._heard_in, self._heard = trio.open_memory_channel[AcpEvent](math.inf)
         self._unsent = trio.Event()
+
+    @property
+    def has_ended(self) -> bool:
+        """It takes no task any more."""
+        return self.client.fault is not None or self._process.returncode is not None
 
     def flush(self) -> None:
         """What the client has to say is on its way; it does not wait for the agent to read it."""
@@ -89,50 +112,58 @@ class Agent:
 @contextlib.asynccontextmanager
 async def open_agent(
     command: Command,
-    stderr: Path,
     children: Children,
     members: RunProcesses,
     *,
+    stderr: Path,
     grace_s: float,
-    patience: trio.CancelScope,
     eof_grace_s: float = EOF_GRACE_S,
 ) -> AsyncIterator[Agent]:
-    """The agent, started; at the end nothing of it is left. `stderr` is appended to. Raises OSError, ValueError.
+    """The agent, started; at the end nothing of it is left. Raises OSError, ValueError.
 
-    Cancelling `patience` leaves out the ladder's waiting. Cancellation: the ladder is gone through all the same.
+    Cancelling the agent's `patience` leaves out the ladder's waiting. Cancellation: the ladder is gone through all the
+    same.
     """
-    process, agent = await start_agent(command, stderr, children)
+    process, agent = await start_agent(command, children, stderr, grace_s)
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(agent.run_reader)
             nursery.start_soon(agent.run_writer)
+            nursery.start_soon(agent.stderr.run)
+            nursery.start_soon(reap, process, children)
             try:
                 yield agent
             finally:
                 with trio.CancelScope(shield=True):
                     await agent.close_input()
-                    with trio.move_on_after(0 if patience.cancel_called else eof_grace_s):
+                    with trio.move_on_after(0 if agent.patience.cancel_called else eof_grace_s):
                         await process.wait()
-                    await end_processes(members, grace_s=grace_s, patience=patience)
+                    await end_processes(members, grace_s=agent.grace_s, patience=agent.patience)
                     with trio.move_on_after(KILL_PATIENCE_S):
                         await process.wait()
+                    await agent.stderr.settle()
             nursery.cancel_scope.cancel()
     finally:
         children.forget(process)
 
 
-async def start_agent(command: Command, stderr: Path, children: Children) -> tuple[trio.Process, Agent]:
-    """stderr goes to its file without us: it can never fill up and stop the agent."""
+async def reap(process: trio.Process, children: Children) -> None:
+    """One that died between two tasks must not stay a zombie: it would hide orphans behind it."""
+    await process.wait()
+    children.forget(process)
+
+
+async def start_agent(command: Command, children: Children, stderr: Path, grace_s: float) -> tuple[trio.Process, Agent]:
     with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
         stdin, to_agent = pipe(theirs, ours)
         from_agent, stdout = pipe(ours, theirs)
-        log = os.open(stderr, os.O_WRONLY | os.O_APPEND | os.O_CREAT | OPEN_FLAGS, FILE_MODE)
-        theirs.callback(os.close, log)
+        said, log = pipe(ours, theirs)
         process = await children.start(
             command.argv, env=command.env, cwd=command.cwd, stdin=stdin, stdout=stdout, stderr=log
         )
         ours.pop_all()
-    return process, Agent(trio.lowlevel.FdStream(to_agent), trio.lowlevel.FdStream(from_agent))
+    streams = trio.lowlevel.FdStream(to_agent), trio.lowlevel.FdStream(from_agent)
+    return process, Agent(process, *streams, AgentStderr(said, stderr), grace_s=grace_s)
 
 
 def pipe(reads: contextlib.ExitStack, writes: contextlib.ExitStack) -> tuple[int, int]:

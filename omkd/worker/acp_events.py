@@ -12,10 +12,11 @@ from .acp_facts import Option, ToolFacts
 
 @frozen(kw_only=True)
 class AgentInfo:
-    """Who answered `initialize`. Empty where the agent does not say."""
+    """Who answered `initialize`. Empty where the agent does not say. `closes`: it takes session/close."""
 
     name: str = ""
     version: str = ""
+    closes: bool = False
 
     def __str__(self) -> str:
         return f"{self.name or 'an agent without a name'} {self.version}".strip()
@@ -61,6 +62,13 @@ class AgentReady:
 
     session_id: str
     mode: str | None
+
+
+@frozen(kw_only=True)
+class SessionClosed:
+    """The session is gone, and what it took with it; another can be opened. `error`: the agent did not close it."""
+
+    error: AgentError | None = None
 
 
 @frozen(kw_only=True)
@@ -178,6 +186,7 @@ AcpEvent: TypeAlias = (
     Initialized
     | SessionRefused
     | AgentReady
+    | SessionClosed
     | ModeUnconfirmed
     | ModeNotSet
     | ModeChanged

@@ -1,4 +1,4 @@
-"""A session of an agent, opened so that the policy holds, or why it cannot be."""
+"""A session of an agent, opened so that the policy holds, or why it cannot be; and closed."""
 
 import os
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import Final
 import trio
 from attrs import evolve, field, frozen
 
+from omkd.protocol.limits import RUN_OUTPUT_BYTES
 from omkd.protocol.records import Yolo
 from omkd.store.files import FILE_MODE, OPEN_FLAGS
 
@@ -29,12 +30,14 @@ from .acp_events import (
     ModeNotSet,
     ModeUnconfirmed,
     ProtocolFault,
+    SessionClosed,
     SessionPlan,
     SessionRefused,
 )
 from .children import Children
 from .command import Command
 from .policy import Judge
+from .processes import now_as_start_time
 
 READBACK_S: Final = 30.0
 AUTH_REQUIRED: Final = -32000
@@ -47,18 +50,23 @@ class Waits:
     `start_s`: from its start to an open session; recorded agents take up to 11 s, and `npx` may have to fetch one.
     `confirm_s`: from its answer that a mode is set to the update that says so; those that send one do so at once.
     `cancel_s`: from session/cancel to the end of the turn; recorded agents take less than 1 s.
+    `close_s`: for the answer to session/close.
     `answer_s`: from the end of a question's time to word of who keeps the questions that it expired.
     """
 
     start_s: float = 60.0
     confirm_s: float = 2.0
     cancel_s: float = 5.0
+    close_s: float = 5.0
     answer_s: float = 0.0
 
 
 @frozen(kw_only=True)
 class AcpTask:
-    """What is to be done, and within which bounds."""
+    """What is to be done, and within which bounds. `keeps_session`: in the session that the task before left open.
+
+    `log_bytes`: of messages that acp.jsonl keeps.
+    """
 
     prompt: str
     judge: Judge
@@ -67,6 +75,8 @@ class AcpTask:
     approval_timeout_s: float
     settings: AcpSettings = field(factory=AcpSettings)
     waits: Waits = field(factory=Waits)
+    keeps_session: bool = False
+    log_bytes: int = RUN_OUTPUT_BYTES
 
     @property
     def must_ask(self) -> bool:
@@ -74,7 +84,7 @@ class AcpTask:
 
 
 async def open_session(agent: Agent, task: AcpTask) -> SessionPlan | str:
-    """A new session, ready for a prompt; in words what is wrong if there is none. Cancellation: of no use any more."""
+    """A session, ready for a prompt; in words what is wrong if there is none. Cancellation: of no use any more."""
     with trio.move_on_after(task.waits.start_s):
         return await opened(agent, task)
     return f"the agent was given {task.waits.start_s:g}s for {agent.client.waiting_for}"
@@ -95,9 +105,21 @@ async def opened(agent: Agent, task: AcpTask) -> SessionPlan | str:
         plan = session_plan(agent.info, task.judge.policy, task.settings, str(task.project))
     except CannotAsk as fault:
         return str(fault)
-    agent.client.open_session(plan, reading_of(agent.info, plan.cwd))
-    agent.flush()
-    match await event_of_opening(agent, task.waits.confirm_s):
+    agent.at_work_since = now_as_start_time()
+    if not (task.keeps_session and is_open_as(agent, plan)):
+        agent.plan = plan
+        agent.client.open_session(plan, reading_of(agent.info, plan.cwd))
+        agent.flush()
+        event = await event_of_opening(agent, task.waits.confirm_s)
+        if (why_not := fault_of_opening(event, agent, task)) is not None:
+            return why_not
+    if task.keeps_session:
+        agent.at_work_since = now_as_start_time()
+    return plan
+
+
+def fault_of_opening(event: AcpEvent, agent: Agent, task: AcpTask) -> str | None:
+    match event:
         case ProtocolFault(why=why):
             return why
         case SessionRefused(error=error):
@@ -105,7 +127,25 @@ async def opened(agent: Agent, task: AcpTask) -> SessionPlan | str:
             return f"{agent.info} opened no session, {error}{hint}"
         case ModeNotSet(wanted=wanted, why=why) if task.must_ask:
             return f"{agent.info} does not take the mode {wanted!r}, in which it asks: {why}. The policy cannot hold"
-    return plan
+    return None
+
+
+def is_open_as(agent: Agent, plan: SessionPlan) -> bool:
+    """Whether the session that is open was opened like this, and is in its mode still."""
+    is_open = agent.client.state is State.READY and agent.plan == plan
+    return is_open and plan.mode in (None, agent.client.mode)
+
+
+async def close_session(agent: Agent, task: AcpTask) -> bool:
+    """Whether the agent let go of the session and can take another: one that only collects them is not kept."""
+    if not agent.info.closes:
+        return False
+    agent.client.close_session()
+    agent.flush()
+    with trio.move_on_after(task.waits.close_s):
+        event = await event_of(agent, SessionClosed, ProtocolFault)
+        return isinstance(event, SessionClosed) and event.error is None
+    return False
 
 
 async def event_of_opening(agent: Agent, confirm_s: float) -> AcpEvent:

@@ -57,6 +57,11 @@ class Evidence:
     said: str = ""
 
     @property
+    def ended_well(self) -> bool:
+        """The turn ended by itself, whatever came of it."""
+        return self.stop_reason is not None and self.error is None and self.fault is None
+
+    @property
     def refused(self) -> list[Decided]:
         return [decided for decided in self.decided if decided.is_refused]
 

@@ -53,7 +53,9 @@ def encode(value: object) -> bytes:
 
 def agent_of(answer: JsonObject) -> AgentInfo:
     info = object_of(answer.get("agentInfo"))
-    return AgentInfo(name=text_of(info.get("name")), version=text_of(info.get("version")))
+    capabilities = object_of(object_of(answer.get("agentCapabilities")).get("sessionCapabilities"))
+    closes = isinstance(capabilities.get("close"), dict)
+    return AgentInfo(name=text_of(info.get("name")), version=text_of(info.get("version")), closes=closes)
 
 
 @frozen(kw_only=True)

@@ -1,7 +1,7 @@
 """acp.jsonl of a run: each line that went between omk-worker and the agent, as it was.
 
 `{"t":1.042,"dir":"in","msg":{…}}`: seconds since the turn's beginning, `in` is from the agent. What is no JSON stands
-in `text`. A full disk loses lines of this log, never the turn.
+in `text`. It ends at its limit, with a line that says so; a full disk loses lines of it; neither touches the turn.
 """
 
 import json
@@ -25,9 +25,10 @@ Direction = Literal["in", "out"]
 class Transcript:
     """Takes bytes of both directions in any chunks. `clock` gives seconds."""
 
-    def __init__(self, descriptor: int, clock: Callable[[], float]) -> None:
+    def __init__(self, descriptor: int, clock: Callable[[], float], limit_bytes: int) -> None:
         self._descriptor = descriptor
         self._clock = clock
+        self._left_bytes = limit_bytes
         self._began = clock()
         self._splitters = {"in": LineSplitter(LINE_BYTES), "out": LineSplitter(LINE_BYTES)}
         self._is_failing = False
@@ -39,6 +40,11 @@ class Transcript:
                 self._write(direction, text)
 
     def _write(self, direction: Direction, text: bytes) -> None:
+        if self._left_bytes <= 0:
+            return
+        self._left_bytes -= len(text)
+        if self._left_bytes <= 0:
+            text = b"the log of this run is full: no more is kept"
         seconds = round(self._clock() - self._began, 3)
         key, value = (b"msg", text) if is_json(text) else (b"text", json.dumps(text.decode(errors="replace")).encode())
         try:
@@ -50,11 +56,11 @@ class Transcript:
 
 
 @contextmanager
-def open_transcript(path: Path, clock: Callable[[], float]) -> Iterator[Transcript]:
-    """Appends to `path`. Raises OSError."""
+def open_transcript(path: Path, clock: Callable[[], float], limit_bytes: int) -> Iterator[Transcript]:
+    """Appends to `path`, `limit_bytes` of messages. Raises OSError."""
     descriptor = open_append(path)
     try:
-        yield Transcript(descriptor, clock)
+        yield Transcript(descriptor, clock, limit_bytes)
     finally:
         os.close(descriptor)
 

@@ -1,4 +1,4 @@
-"""The run of one hand-out as a prompt turn of an ACP agent. As of a command's, nothing of it is left alive at its end.
+"""The run of one hand-out as a prompt turn of an ACP agent. Nothing of it is left alive at its end but a kept agent.
 
 What the agent says goes to stdout.log, its messages to acp.jsonl; what came of the turn is told from evidence alone.
 """
@@ -10,22 +10,24 @@ import trio
 from attrs import evolve
 
 from omkd.protocol.limits import SUMMARY_BYTES
-from omkd.protocol.records import OutboxLine, Outcome
+from omkd.protocol.records import AcpSession, OutboxLine, Outcome, RunRecord
 from omkd.protocol.scalars import U64
 
+from .acp_agent import Agent
 from .acp_agents import AcpSettings
-from .acp_host import TurnEnd, run_acp
+from .acp_host import TurnEnd, agent_for, run_turn
+from .acp_keeper import Keeper
 from .acp_opening import AcpTask, Waits
-from .acp_outcome import artifacts_of, result_of
+from .acp_outcome import Evidence, artifacts_of, result_of
 from .acp_questions import Answers, RunDesk
 from .command import Command, budget_secs_for, command_for, prompt_for
 from .files import RunFiles
 from .mailbox import Handout
-from .output import Output, output_limit
+from .output import Output, output_limit, trim_streams
 from .policy import PolicyError, judge_for
-from .processes import RunProcesses, marks_of
+from .processes import agent_marks_of
 from .report import End, NotStarted, OutOfBudget, report_for
-from .run import PASSING, Orders, Place, is_directory, missing_directory, start_failure, variables
+from .run import PASSING, Orders, Place, is_directory, missing_directory, note_command, start_failure
 from .settings import Settings
 from .summary import last_bytes
 
@@ -34,11 +36,11 @@ ANSWER_S: Final = 5.0
 
 
 async def run_acp_handout(
-    handout: Handout, files: RunFiles, place: Place, orders: Orders, answers: Answers
+    handout: Handout, files: RunFiles, record: RunRecord, place: Place, orders: Orders, answers: Answers, keeper: Keeper
 ) -> OutboxLine:
-    """Runs the turn to its end. Cancellation: the agent is ended."""
+    """Runs the turn to its end; the agent may be kept for the next. Cancellation: its owner ends it."""
     began = trio.current_time()
-    end = await run_turn_of(handout, files, place, orders, answers)
+    end = await end_of_turn(handout, files, record, place, orders, answers, keeper)
     elapsed_secs = int(trio.current_time() - began)
     if isinstance(end, NotStarted):
         return report_for(handout.id, end, files, elapsed_secs=elapsed_secs, now_ns=place.now_ns())
@@ -46,57 +48,59 @@ async def run_acp_handout(
     return line_for(handout.id, turn, files, project=project, elapsed_secs=elapsed_secs)
 
 
-async def run_turn_of(
-    handout: Handout, files: RunFiles, place: Place, orders: Orders, answers: Answers
+async def end_of_turn(
+    handout: Handout, files: RunFiles, record: RunRecord, place: Place, orders: Orders, answers: Answers, keeper: Keeper
 ) -> tuple[TurnEnd, str] | NotStarted:
     """How the turn ended, and the project's directory."""
-    marks = marks_of(place.worker, handout.id)
     settings = place.settings
-    command = command_for(handout.task, handout.task_id, settings, files, os.environb, variables(handout, files, marks))
+    variables = agent_marks_of(place.worker).environment()
+    command = command_for(handout.task, handout.task_id, settings, files, os.environb, variables)
     if not is_directory(command):
         return NotStarted(why=missing_directory(command, place.worker))
     try:
         task = task_for(handout, settings, command)
     except PolicyError as error:
         return NotStarted(why=f"the approval policy cannot be used: {error}")
-    desk = RunDesk(place.worker, handout, files, answers, place.now_ns)
-    output = Output(place.worker, files, output_limit(settings.runner))
-    try:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(desk.run)
-            nursery.start_soon(output.run)
-            turn = await started(command, files, task, desk, place, orders, RunProcesses(marks=marks, host=os.getpid()))
-            nursery.cancel_scope.cancel()
-    finally:
-        desk.finish()
-        output.finish()
-    return turn if isinstance(turn, NotStarted) else (turn, str(command.cwd))
+    agent = await started(command, files, task, keeper, grace_s=settings.runner.grace_secs)
+    match agent:
+        case NotStarted():
+            return agent
+        case Evidence():
+            return TurnEnd(evidence=agent, ended_by=orders.asked, is_usable=False), str(command.cwd)
+    note_command(files, record, agent.pid)
+    turn = await desk_turn(handout, files, task, place, orders, answers, agent)
+    await keeper.turn_over(is_usable=turn.is_usable, patience=orders.patience)
+    trim_streams(files, output_limit(settings.runner))
+    return turn, str(command.cwd)
 
 
 async def started(
-    command: Command,
-    files: RunFiles,
-    task: AcpTask,
-    desk: RunDesk,
-    place: Place,
-    orders: Orders,
-    members: RunProcesses,
-) -> TurnEnd | NotStarted:
+    command: Command, files: RunFiles, task: AcpTask, keeper: Keeper, *, grace_s: float
+) -> Agent | Evidence | NotStarted:
     try:
-        return await run_acp(
-            command,
-            files,
-            task,
-            desk,
-            children=place.children,
-            members=members,
-            orders=orders,
-            grace_s=place.settings.runner.grace_secs,
-        )
+        return await agent_for(command, files, task, keeper, grace_s=grace_s)
     except OSError as error:
         return NotStarted(why=start_failure(error, command), is_passing=error.errno in PASSING)
     except ValueError as error:
         return NotStarted(why=f"the command cannot be started: {error} in an argument or in its environment")
+
+
+async def desk_turn(
+    handout: Handout, files: RunFiles, task: AcpTask, place: Place, orders: Orders, answers: Answers, agent: Agent
+) -> TurnEnd:
+    """The turn, with a desk for its questions and an eye on its output."""
+    desk = RunDesk(place.worker, handout, files, answers, place.now_ns)
+    output = Output(place.worker, files, output_limit(place.settings.runner))
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(desk.run)
+            nursery.start_soon(output.run)
+            turn = await run_turn(agent, task, files, desk, orders)
+            nursery.cancel_scope.cancel()
+    finally:
+        desk.finish()
+        output.look()
+    return turn
 
 
 def task_for(handout: Handout, settings: Settings, command: Command) -> AcpTask:
@@ -110,6 +114,8 @@ def task_for(handout: Handout, settings: Settings, command: Command) -> AcpTask:
         approval_timeout_s=spec.approval_timeout_secs,
         settings=AcpSettings(asks_in=runner.acp_mode or None, asks_anyway=runner.acp_asks),
         waits=Waits(answer_s=ANSWER_S),
+        log_bytes=output_limit(runner),
+        keeps_session=runner.acp_session is AcpSession.WORKER,
     )
 
 

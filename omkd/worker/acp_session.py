@@ -44,6 +44,11 @@ class Session:
         return self._id
 
     @property
+    def mode(self) -> str | None:
+        """As the agent said it last; None if it has none."""
+        return self._modes.current
+
+    @property
     def waiting_for(self) -> str:
         return "its answer to session/new" if self._id is None else "the session's mode to be set and confirmed"
 

@@ -10,6 +10,7 @@ import trio
 from omkd.protocol.jsonrpc import Id
 
 from .acp_agent import Agent
+from .acp_budget import Budget
 from .acp_desk import Answer, Approved, Closing, Denied, Desk, Question
 from .acp_events import (
     AcpEvent,
@@ -44,11 +45,12 @@ NO_PLAIN_YES: Final = "the agent offers no option that plainly allows this one c
 class Turn:
     """Its owner runs `go`; when that is over or cut short, `cancel`, `converse` for what is said to that, `close`."""
 
-    def __init__(self, agent: Agent, task: AcpTask, desk: Desk) -> None:
+    def __init__(self, agent: Agent, task: AcpTask, desk: Desk, budget: Budget) -> None:
         self._agent = agent
         self._client = agent.client
         self._task = task
         self._desk = desk
+        self._budget = budget
         self._mode: str | None = None
         self._has_begun = False
         self._waiting: dict[Id, trio.CancelScope] = {}
@@ -198,7 +200,8 @@ class Turn:
 
     async def _wait_for_answer(self, question: Question, withdrawal: trio.CancelScope) -> None:
         answer: Answer | None = None
-        with withdrawal, trio.move_on_after(question.timeout_s + self._task.waits.answer_s) as patience:
+        wait_s = question.timeout_s + self._task.waits.answer_s
+        with self._budget.standing(), withdrawal, trio.move_on_after(wait_s) as patience:
             answer = await self._desk.ask(question)
         self._waiting.pop(question.request_id, None)
         if answer is not None:

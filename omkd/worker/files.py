@@ -28,6 +28,11 @@ class RunFiles:
         return self.path / "stderr.log"
 
     @property
+    def transcript(self) -> Path:
+        """What went between omk-worker and an ACP agent."""
+        return self.path / "acp.jsonl"
+
+    @property
     def agent_result(self) -> Path:
         """`$OMK_RESULT_FILE`: the agent's to write."""
         return self.path / "agent-result.json"

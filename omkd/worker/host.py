@@ -1,6 +1,7 @@
 """omk-worker at work: the tasks of one host. Inbox in, outbox out, without a daemon if need be."""
 
 import logging
+import os
 import signal
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -12,7 +13,10 @@ from omkd.store.locks import lock_holder
 from omkd.store.session import CONTROL, INBOX, SessionDir, WorkerDir
 from omkd.store.watch import Watcher, open_watcher
 
+from .acp_keeper import open_keeper
+from .children import Children
 from .heartbeat import PERIOD_S, STOPPED, write_heartbeat
+from .processes import RunProcesses, agent_marks_of
 from .settings import Settings
 from .work import Work
 
@@ -32,15 +36,19 @@ async def run_host(worker: WorkerDir, settings: Settings) -> None:
 
     Raises OSError (in a group): a result could not be written and we were told to stop.
     """
-    work = Work(worker, settings)
     session = SessionDir(worker.session_dir)
+    agents = RunProcesses(marks=agent_marks_of(worker), host=os.getpid())
     async with trio.open_nursery() as nursery:
-        await nursery.start(run_signals, work)
-        nursery.start_soon(run_heartbeat, work)
-        await work.settle_begun()
-        nursery.start_soon(run_mailbox, worker, work)
-        nursery.start_soon(run_idle_exit, settings.runner.idle_exit_secs, lambda: is_needed(work, session), work.stop)
-        await work.work()
+        async with open_keeper(Children(), agents) as keeper:
+            work = Work(worker, settings, keeper)
+            await nursery.start(run_signals, work)
+            nursery.start_soon(run_heartbeat, work)
+            await work.settle_begun()
+            nursery.start_soon(run_mailbox, worker, work)
+            nursery.start_soon(
+                run_idle_exit, settings.runner.idle_exit_secs, lambda: is_needed(work, session), work.stop
+            )
+            await work.work()
         nursery.cancel_scope.cancel()
     write_heartbeat(worker, STOPPED, None)
     log.info("stopped")

@@ -10,9 +10,10 @@ import contextlib
 import logging
 import os
 import signal
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import trio
 from attrs import frozen
@@ -38,9 +39,15 @@ PASS_S: Final = 1.0
 """How long one pass waits for what it killed, before it looks again."""
 
 
+class Marks(Protocol):
+    """What tells processes by their environment, whatever became of their parents."""
+
+    def environment(self) -> dict[str, str]: ...
+
+
 @frozen(kw_only=True)
 class RunMarks:
-    """What every process of a run has in its environment. The path tells sessions of the same name apart."""
+    """What every process of a command's run has in its environment. The path tells sessions of the same name apart."""
 
     session: str
     worker: str
@@ -55,9 +62,17 @@ class RunMarks:
             "OMK_TASK_FILE": self.task_file,
         }
 
-    def are_in(self, environ: bytes) -> bool:
-        """Whether a /proc/PID/environ has all of them."""
-        return {f"{name}={value}".encode() for name, value in self.environment().items()} <= set(environ.split(b"\0"))
+
+@frozen(kw_only=True)
+class AgentMarks:
+    """What every process of a worker's ACP agent has in its environment, whichever task it is at."""
+
+    session: str
+    worker: str
+    worker_dir: str
+
+    def environment(self) -> dict[str, str]:
+        return {"OMK_SESSION": self.session, "OMK_WORKER": self.worker, "OMK_AGENT_OF": self.worker_dir}
 
 
 def marks_of(worker: WorkerDir, handout: HandoutId) -> RunMarks:
@@ -68,6 +83,17 @@ def marks_of(worker: WorkerDir, handout: HandoutId) -> RunMarks:
         handout=handout,
         task_file=str(RunFiles(worker.run(task_id, handout).resolve()).task),
     )
+
+
+def agent_marks_of(worker: WorkerDir) -> AgentMarks:
+    return AgentMarks(
+        session=worker.session_dir.resolve().name, worker=worker.name, worker_dir=str(worker.path.resolve())
+    )
+
+
+def carries(environ: bytes, marks: Marks) -> bool:
+    """Whether a /proc/PID/environ has all of them."""
+    return {f"{name}={value}".encode() for name, value in marks.environment().items()} <= set(environ.split(b"\0"))
 
 
 @frozen(kw_only=True)
@@ -84,7 +110,7 @@ class Process:
 class RunProcesses:
     """Which processes belong to a run: `command` is what run.json recorded, `host` a process whose children all do."""
 
-    marks: RunMarks
+    marks: Marks
     command: tuple[int, int] | None = None
     host: int | None = None
 
@@ -108,13 +134,13 @@ class RunProcesses:
         return (
             (self.host is not None and process.parent == self.host)
             or (process.pid, process.start_time) == self.command
-            or self.marks.are_in(environ_of(process.pid))
+            or carries(environ_of(process.pid), self.marks)
         )
 
 
 async def end_leftovers(worker: WorkerDir, handout: HandoutId, *, grace_s: float = LEFTOVER_GRACE_S) -> int:
-    """Ends what is left of a run whose host died: by the marks, and below the command that run.json recorded, if that
-    was in this boot. How many processes were found; 0 also for a run that never was.
+    """Ends what is left of a run whose host died: by the marks, below the command that run.json recorded, if that was
+    in this boot, and the worker's agent. How many processes were found; 0 also for a run that never was.
 
     Cancellation: some may live on; call it again.
     """
@@ -122,7 +148,16 @@ async def end_leftovers(worker: WorkerDir, handout: HandoutId, *, grace_s: float
     record = read_record(RunFiles(worker.run(task_id, handout)).record)
     is_same_boot = record is not None and record.pid > 0 and record.boot_id == boot_id()
     command = (record.pid, record.start_time) if record is not None and is_same_boot else None
-    return await end_processes(RunProcesses(marks=marks_of(worker, handout), command=command), grace_s=grace_s)
+    run = RunProcesses(marks=marks_of(worker, handout), command=command)
+    return await end_processes(run, grace_s=grace_s) + await end_agent(worker, grace_s=grace_s)
+
+
+async def end_agent(worker: WorkerDir, *, grace_s: float = LEFTOVER_GRACE_S) -> int:
+    """Ends what is left of a dead host's ACP agent, at work or not. How many processes were found.
+
+    Cancellation: some may live on; call it again.
+    """
+    return await end_processes(RunProcesses(marks=agent_marks_of(worker)), grace_s=grace_s)
 
 
 def read_record(path: Path) -> RunRecord | None:
@@ -219,12 +254,25 @@ def process_of(pid: int) -> Process | None:
     return Process(pid=pid, parent=parent, start_time=start_time, is_alive=state not in b"ZX" or threads > 1)
 
 
+def now_as_start_time() -> int:
+    """The `start_time` of a process that begins now."""
+    return int(time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK"))
+
+
 def environ_of(pid: int) -> bytes:
     """Empty for another user's process, and for one that is gone."""
     try:
         return Path(f"/proc/{pid}/environ").read_bytes()
     except OSError:
         return b""
+
+
+def name_of(pid: int) -> str:
+    """Of its program, as /proc shortens it; empty for one that is gone."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text(errors="replace").strip()
+    except OSError:
+        return ""
 
 
 def self_and_ancestors(seen: Mapping[int, Process]) -> set[int]:

@@ -17,15 +17,15 @@ from omkd.protocol.scalars import HandoutId
 from omkd.store.files import append_line, atomic_write
 from omkd.store.session import WorkerDir
 
+from .acp_keeper import Keeper
 from .acp_questions import Answers
 from .acp_run import run_acp_handout
-from .children import Children
 from .files import RunFiles
 from .heartbeat import BUSY, READY, write_heartbeat
 from .host_log import rotate_host_log
 from .mailbox import Handout, Mailbox, read_result
 from .output import output_limit, trim_streams
-from .processes import end_leftovers
+from .processes import end_agent, end_leftovers
 from .report import Cancelled, End, Interrupted, report_for
 from .retention import Retention
 from .run import Orders, Place, begin, prepare, run_handout
@@ -52,11 +52,14 @@ class InHand:
 class Work:
     """The mailbox, the run in hand, and whether to stop. Its callers are the host's tasks."""
 
-    def __init__(self, worker: WorkerDir, settings: Settings, *, now_ns: Callable[[], int] = time.time_ns) -> None:
+    def __init__(
+        self, worker: WorkerDir, settings: Settings, keeper: Keeper, *, now_ns: Callable[[], int] = time.time_ns
+    ) -> None:
         self._worker = worker
         self._settings = settings
         self._now_ns = now_ns
-        self._children = Children()
+        self._keeper = keeper
+        self._children = keeper.children
         self._retention = Retention(worker)
         self._mailbox = Mailbox(worker)
         self._answers = Answers(self._mailbox)
@@ -96,11 +99,12 @@ class Work:
         write_heartbeat(self._worker, BUSY if handout else READY, handout)
 
     async def settle_begun(self) -> None:
-        """Reports each run that a dead host had begun, once nothing of it is alive. Raises OSError."""
+        """Reports each run that a dead host had begun, once nothing of it or its agent is alive. Raises OSError."""
         self._mailbox.read()
         for handout in self._mailbox.waiting():
             if has_begun(self._worker, handout):
                 await self._work_on(handout)
+        await end_agent(self._worker)
 
     async def work(self) -> None:
         """One hand-out after another, in the inbox's order, until told to stop. Raises OSError, see `_persist`."""
@@ -164,7 +168,8 @@ class Work:
         record = await self._persist(handout.id, lambda: begin(handout, files, place))
         log.info("%s: running", handout.id)
         if self._settings.runner.acp:
-            return await run_acp_handout(handout, files, place, orders, self._answers)
+            return await run_acp_handout(handout, files, record, place, orders, self._answers, self._keeper)
+        await self._keeper.end()
         return await run_handout(handout, files, record, place, orders)
 
     async def _end_of_interrupted(self, handout: Handout) -> End:

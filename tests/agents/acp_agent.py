@@ -4,6 +4,7 @@
 
 * `start`: `stub` (prints a notice and exits 0), `silent` (answers nothing), `auth` (refuses session/new),
   `junk` (lines that are no message before and between)
+* `closes`: false: it does not take session/close
 * `version`: of the protocol in the answer to initialize. `name`, `agent_version`: in agentInfo.
 * `modes`: the list of modes, the first is current; `mode_by`: `option` (configuration option, default), `set_mode`
   (with an update), `mute` (set_mode without one), `refused`
@@ -107,6 +108,8 @@ class Agent:
                 self.send(id=id, result={"configOptions": self.options()})
             case {"method": "session/set_mode", "id": id, "params": {"modeId": mode}}:
                 self.set_mode(id, mode)
+            case {"method": "session/close", "id": id, "params": {"sessionId": session}} if session == self.session:
+                self.send(id=id, result={})
             case {"method": "session/prompt", "id": id, "params": {"prompt": [{"text": text}]}}:
                 self.prompt(id, text)
 
@@ -114,7 +117,9 @@ class Agent:
         if self.script.get("start") == "silent":
             return
         info = {"name": self.script.get("name", "scripted"), "version": self.script.get("agent_version", "1.0")}
-        self.send(id=id, result={"protocolVersion": self.script.get("version", 1), "agentInfo": info})
+        closes = {"close": {}} if self.script.get("closes", True) else {}
+        result = {"protocolVersion": self.script.get("version", 1), "agentInfo": info}
+        self.send(id=id, result={**result, "agentCapabilities": {"sessionCapabilities": closes}})
 
     def new_session(self, id: Any) -> None:
         if self.script.get("start") == "auth":

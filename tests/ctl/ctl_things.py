@@ -60,6 +60,7 @@ def runner() -> dict[str, Any]:
         "acp": False,
         "acp_asks": False,
         "acp_mode": "",
+        "acp_session": "task",
     }
 
 

@@ -104,13 +104,14 @@ def test_without_a_daemon_an_event_goes_into_the_workers_own_file(omkctl: Omkctl
     assert events_file.stat().st_mode & 0o777 == 0o600
 
 
-def test_the_runs_own_directory_says_where_the_workers_file_is(
-    omkctl: Omkctl, home: Path, events_file: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("name", "below"), [("OMK_TASK_FILE", "runs/t1/t1/task.json"), ("OMK_AGENT_OF", "")])
+def test_the_host_says_where_the_workers_file_is(
+    omkctl: Omkctl, home: Path, events_file: Path, monkeypatch: pytest.MonkeyPatch, name: str, below: str
 ) -> None:
     """A daemon with --state-dir keeps its sessions elsewhere than this environment says."""
     elsewhere = home / "elsewhere" / "default" / "workers" / "coder"
     (elsewhere / "runs" / "t1" / "t1").mkdir(parents=True)
-    monkeypatch.setenv("OMK_TASK_FILE", str(elsewhere / "runs" / "t1" / "t1" / "task.json"))
+    monkeypatch.setenv(name, str(elsewhere / below))
     assert omkctl("publish", "WorkerProgress", "percent=40").status == 0
     assert (elsewhere / "events.jsonl").exists()
     assert not events_file.exists()

@@ -9,7 +9,7 @@ from omkctl import shapes, team
 from omkctl.commands.publish import OWN_EVENTS
 from omkctl.commands.results import ENDS
 from omkctl.commands.tail_escalations import KINDS
-from omkctl.worker_options import ON_INTERRUPT, RUNNER_FIELDS
+from omkctl.worker_options import ACP_SESSION, ON_INTERRUPT, RUNNER_FIELDS
 from omkd.protocol import escalation, events, methods, records
 
 PAIRS = [
@@ -68,6 +68,7 @@ def test_each_shape_is_compared() -> None:
 
 def test_the_options_of_a_worker_are_the_contracts() -> None:
     assert set(ON_INTERRUPT) == {word.value for word in records.OnInterrupt}
+    assert set(ACP_SESSION) == {word.value for word in records.AcpSession}
     runner = {field.name for field in attrs.fields(records.Runner)}
     assert {*RUNNER_FIELDS.values(), "command", "env"} == runner
     declared = {field.name for field in attrs.fields(methods.WorkerAddParams)} - {"runner"}

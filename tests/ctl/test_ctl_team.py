@@ -26,6 +26,7 @@ output_bytes = 1_000_000
 acp = true
 acp_asks = false
 acp_mode = "ask"
+acp_session = "worker"
 approval = ["pattern:^git ", "pattern:^ls"]
 approval_timeout = "5m"
 external_tools = [{name = "browser"}]
@@ -66,6 +67,7 @@ def test_a_worker_has_the_options_of_worker_add_as_keys(tmp_path: Path) -> None:
             "acp": True,
             "acp_asks": False,
             "acp_mode": "ask",
+            "acp_session": "worker",
         },
     }
     assert docs == {"name": "docs", "role": "worker", "project_dir": "/srv/docs", "approval_policy": "safe"}

@@ -158,12 +158,55 @@ def test_a_cancel_at_the_question_withdraws_it(client: Client, place: Place) -> 
     assert not made(place)
 
 
-def test_the_budget_ends_a_turn_whose_question_waits(client: Client, place: Place) -> None:
-    add_agent(client, place, ASKS)
+def test_while_a_question_waits_the_budget_stands(client: Client, place: Place) -> None:
+    """It would run out before anybody can have answered; then nothing ever expired."""
+    add_agent(client, place, ASKS, SAID, timeout_secs=2)
     state, summary = result(client, send(client, "x", budget_secs=1))
-    assert state == "failed"
-    assert summary.splitlines()[0] == "budget of 1s ran out"
-    assert f"not decided: {TOUCH} (the turn ended first)" in summary
+    assert (state, summary) == ("failed", f"expired: {TOUCH} (nobody answered within 2s)\nDone.")
+
+
+# --- from task to task -------------------------------------------------------------------------------------------
+
+
+def test_the_next_task_has_the_same_process_and_a_session_of_its_own(client: Client, place: Place) -> None:
+    add_agent(client, place, {"run": "echo $PPID"}, SAID, policy="yolo")
+    tasks = [send(client, "x") for _ in range(3)]
+    assert [each["state"] for each in wait(client, *tasks)] == ["success"] * 3
+    agents = [(run_dir(place, task) / "stderr.log").read_text() for task in tasks]
+    assert len(set(agents)) == 1
+    assert agents[0].strip() in map(str, alive_with(f"TOKEN={place.root}"))
+    client.call("worker.update", name="w", budget_secs=77)
+    assert [each["state"] for each in wait(client, send(client, "x"))] == ["success"]
+    client.call("worker.update", name="w", env={"TOKEN": str(place.root), "MORE": "1"})
+    another = send(client, "x")
+    assert [each["state"] for each in wait(client, another)] == ["success"]
+    assert (run_dir(place, another) / "stderr.log").read_text() != agents[0]
+
+
+def test_a_kept_agent_ends_with_its_host_however_that_ends(client: Client, place: Place) -> None:
+    add_agent(client, place, SAID, policy="yolo")
+    assert result(client, send(client, "x"))[0] == "success"
+    (agent,) = alive_with(f"TOKEN={place.root}")
+    os.kill(worker(client)["pid"], signal.SIGKILL)
+    wait_until(lambda: agent not in alive_with(f"TOKEN={place.root}"), "the agent lives on")
+    assert result(client, send(client, "x"))[0] == "success"
+    assert len(alive_with(f"TOKEN={place.root}")) == 1
+    client.call("worker.remove", name="w")
+    assert alive_with(f"TOKEN={place.root}") == []
+
+
+def test_one_session_for_all_tasks_of_a_worker(client: Client, place: Place) -> None:
+    add_agent(client, place, SAID, policy="yolo")
+    client.call("worker.update", name="w", acp_session="worker")
+    tasks = [send(client, "x") for _ in range(2)]
+    assert [each["state"] for each in wait(client, *tasks)] == ["success"] * 2
+    said = [line["msg"] for task in tasks for line in json_lines(run_dir(place, task) / "acp.jsonl")]
+    assert [each["method"] for each in said if "method" in each and "id" in each] == [
+        "initialize",
+        "session/new",
+        "session/prompt",
+        "session/prompt",
+    ]
 
 
 def test_a_restart_of_the_daemon_loses_no_question(place: Place) -> None:
@@ -271,6 +314,7 @@ def test_a_pattern_that_cannot_be_used_is_refused_with_its_place(client: Client,
     [
         ({"command": ["kimi"], "acp": True}, "runner.command: `kimi` alone installs software"),
         ({"command": ["sh"], "acp_asks": True}, "runner.acp_asks: it is for an agent that speaks ACP"),
+        ({"command": ["sh"], "acp_session": "worker"}, "runner.acp_session: it is for an agent that speaks ACP"),
         ({"command": ["sh"], "acp_mode": "ask"}, "runner.acp_mode: it is for an agent that speaks ACP"),
     ],
 )

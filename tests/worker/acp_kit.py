@@ -6,6 +6,7 @@ import signal
 import sys
 import uuid
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,15 @@ from omkd.worker.acp_agents import AcpSettings
 from omkd.worker.acp_desk import Answer, Approved, Closing, Question
 from omkd.worker.acp_events import Usage
 from omkd.worker.acp_facts import ToolFacts
-from omkd.worker.acp_host import TurnEnd, run_acp
+from omkd.worker.acp_host import TurnEnd, agent_for, run_turn
+from omkd.worker.acp_keeper import Keeper, open_keeper
 from omkd.worker.acp_opening import AcpTask, Waits
-from omkd.worker.acp_outcome import Decided, TurnResult, result_of
+from omkd.worker.acp_outcome import Decided, Evidence, TurnResult, result_of
 from omkd.worker.children import Children
 from omkd.worker.command import Command
 from omkd.worker.files import RunFiles
 from omkd.worker.policy import judge_for
-from omkd.worker.processes import RunMarks, RunProcesses, environ_of, processes
+from omkd.worker.processes import RunMarks, RunProcesses, carries, environ_of, name_of, processes
 from omkd.worker.run import Orders
 
 DEADLINE_S = 20.0
@@ -78,6 +80,7 @@ class Bench:
         self.project = root / "project"
         self.files.path.mkdir()
         self.project.mkdir()
+        self.files.stderr.touch()
         self.marks = RunMarks(session="s", worker="w", handout=uuid.uuid4().hex, task_file=str(self.files.task))
         self.orders = Orders()
         self.desk = ScriptedDesk()
@@ -98,6 +101,8 @@ class Bench:
         budget_s: float = DEADLINE_S,
         approval_timeout_s: float = DEADLINE_S,
         waits: Waits | None = None,
+        *,
+        keeps_session: bool = False,
     ) -> AcpTask:
         return AcpTask(
             prompt=prompt,
@@ -107,6 +112,7 @@ class Bench:
             approval_timeout_s=approval_timeout_s,
             settings=settings or AcpSettings(asks_anyway=True),
             waits=waits or Waits(),
+            keeps_session=keeps_session,
         )
 
     async def run(
@@ -122,21 +128,26 @@ class Bench:
         **bounds: float,
     ) -> TurnEnd:
         """The turn's end; `during` runs beside it."""
-        task = self.task(policy, prompt, settings, waits=waits, **bounds)
+        task = self.task(policy, prompt, settings, waits=waits, keeps_session=False, **bounds)
         with trio.fail_after(3 * DEADLINE_S):
             async with trio.open_nursery() as nursery:
                 if during is not None:
                     nursery.start_soon(during)
-                return await run_acp(
-                    command,
-                    self.files,
-                    task,
-                    self.desk,
-                    children=Children(),
-                    members=RunProcesses(marks=self.marks),
-                    orders=self.orders,
-                    grace_s=grace_s,
-                )
+                async with self.keeper() as keeper:
+                    return await self.take(keeper, command, task, grace_s=grace_s)
+
+    def keeper(self) -> AbstractAsyncContextManager[Keeper]:
+        return open_keeper(Children(), RunProcesses(marks=self.marks))
+
+    async def take(self, keeper: Keeper, command: Command, task: AcpTask, *, grace_s: float = 1.0) -> TurnEnd:
+        """As the host does it: the agent, the turn, and whether the agent is kept."""
+        agent = await agent_for(command, self.files, task, keeper, grace_s=grace_s)
+        if isinstance(agent, Evidence):
+            return TurnEnd(evidence=agent, ended_by=None, is_usable=False)
+        end = await run_turn(agent, task, self.files, self.desk, self.orders)
+        await keeper.turn_over(is_usable=end.is_usable, patience=self.orders.patience)
+        self.orders = Orders()
+        return end
 
     async def result(self, *steps: dict[str, Any], **settings: Any) -> TurnResult:
         return result_of((await self.run(self.scripted(*steps), **settings)).evidence)
@@ -145,7 +156,7 @@ class Bench:
         return [json.loads(line) for line in (self.files.path / "acp.jsonl").read_bytes().splitlines()]
 
     def alive(self) -> list[int]:
-        return [it.pid for it in processes() if it.is_alive and self.marks.are_in(environ_of(it.pid))]
+        return [it.pid for it in processes() if it.is_alive and carries(environ_of(it.pid), self.marks)]
 
     async def when_running(self, program: str) -> set[int]:
         """The processes of this program, once there are some. /proc tells nobody of news: it is looked at again."""
@@ -166,10 +177,3 @@ def rulings(end: TurnEnd) -> list[tuple[str, str]]:
 
 def whys(end: TurnEnd) -> list[str]:
     return [decided.why for decided in end.evidence.decided if isinstance(decided, Decided)]
-
-
-def name_of(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/comm").read_text().strip()
-    except OSError:
-        return ""

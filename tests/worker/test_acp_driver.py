@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from omkd.worker.acp import LEGAL, AcpClient, AcpMisuse, State
 from omkd.worker.acp_events import (
     AcpEvent,
+    AgentError,
     AgentInfo,
     AgentReady,
     AgentText,
@@ -22,6 +23,7 @@ from omkd.worker.acp_events import (
     PermissionWithdrawn,
     Progress,
     ProtocolFault,
+    SessionClosed,
     SessionPlan,
     SessionRefused,
     TurnEnded,
@@ -345,6 +347,37 @@ def test_after_the_end_nothing_is_told() -> None:
     assert bench.events() == []
 
 
+# --- the end of a session ----------------------------------------------------------------------------------------
+
+
+def test_that_it_takes_session_close_stands_in_its_capabilities() -> None:
+    bench = Bench()
+    bench.client.start()
+    capabilities = {"sessionCapabilities": {"close": {}, "list": {}}}
+    (event,) = bench.feed(id=1, result={"protocolVersion": 1, "agentCapabilities": capabilities})
+    assert event == Initialized(agent=AgentInfo(closes=True))
+
+
+def test_a_session_that_is_closed_makes_room_for_another() -> None:
+    bench = Bench()
+    bench.opening()
+    bench.client.close_session()
+    (sent,) = bench.sent()
+    assert (sent["method"], sent["params"]) == ("session/close", {"sessionId": "s1"})
+    assert bench.feed(id=3, result={}) == [SessionClosed()]
+    assert bench.client.session_id is None
+    assert bench.update("agent_message_chunk", content={"type": "text", "text": "late"}) == []
+    bench.client.open_session(SessionPlan(cwd="/p"), Reading(cwd="/p"))
+
+
+def test_a_session_that_the_agent_does_not_close_is_said_as_that() -> None:
+    bench = Bench()
+    bench.opening()
+    bench.client.close_session()
+    (event,) = bench.feed(id=3, error={"code": -32601, "message": "what?"})
+    assert event == SessionClosed(error=AgentError(code=-32601, message="what?"))
+
+
 # --- commands ----------------------------------------------------------------------------------------------------
 
 
@@ -356,6 +389,9 @@ def benches() -> dict[State, Bench]:
     found[State.OPENING].client.open_session(SessionPlan(cwd="/p"), Reading(cwd="/p"))
     found[State.READY] = Bench()
     found[State.READY].opening()
+    found[State.CLOSING] = Bench()
+    found[State.CLOSING].opening()
+    found[State.CLOSING].client.close_session()
     found[State.CLOSED] = Bench()
     found[State.CLOSED].client.receive_eof()
     return found
@@ -370,6 +406,7 @@ def test_a_command_is_in_order_as_the_table_says(state: State, command: str) -> 
         "start": (),
         "open_session": (SessionPlan(cwd="/p"), Reading(cwd="/p")),
         "prompt": ("do it",),
+        "close_session": (),
     }
     if state in LEGAL[command]:
         getattr(client, command)(*arguments[command])

@@ -14,7 +14,10 @@ from worker_kit import DEADLINE_S, Workspace, append, is_alive
 
 from omkd.store.locks import take_lock
 from omkd.store.session import WorkerDir
+from omkd.worker.acp_keeper import open_keeper
+from omkd.worker.children import Children
 from omkd.worker.host import is_needed, next_look, watcher_of
+from omkd.worker.processes import RunProcesses, agent_marks_of
 from omkd.worker.settings import load_settings
 from omkd.worker.work import Work
 
@@ -469,14 +472,15 @@ def test_a_host_without_daemon_and_work_leaves_after_a_while(space: Workspace) -
     assert len(space.outbox()) == 1
 
 
-def test_a_host_is_needed_while_there_is_a_daemon(space: Workspace) -> None:
+async def test_a_host_is_needed_while_there_is_a_daemon(space: Workspace) -> None:
     """The daemon's lock is held here."""
     space.runner("true")
     lock = take_lock(space.session.lock)
-    work = Work(space.worker, load_settings(space.worker))
-    assert is_needed(work, space.session)
-    lock.release()
-    assert not is_needed(work, space.session)
+    async with open_keeper(Children(), RunProcesses(marks=agent_marks_of(space.worker))) as keeper:
+        work = Work(space.worker, load_settings(space.worker), keeper)
+        assert is_needed(work, space.session)
+        lock.release()
+        assert not is_needed(work, space.session)
 
 
 # --- a disk that does not take it --------------------------------------------------------------------------------

@@ -51,6 +51,7 @@ OF_RUNNER = (
     "acp",
     "acp_asks",
     "acp_mode",
+    "acp_session",
 )
 OF_SPEC = ("role", "project_dir", "approval_policy", "approval_timeout_secs", "external_tools")
 

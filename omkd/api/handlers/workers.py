@@ -19,7 +19,7 @@ from omkd.protocol.methods import (
 )
 from omkd.protocol.names import role_fault, worker_name_fault
 from omkd.protocol.nearest import hint
-from omkd.protocol.records import Runner, WorkerSpec
+from omkd.protocol.records import AcpSession, Runner, WorkerSpec
 from omkd.protocol.scalars import WorkerName
 from omkd.services.hub import Hub
 from omkd.services.worker_files import write_settings
@@ -164,9 +164,15 @@ def check_acp(runner: Runner) -> None:
     if runner.acp:
         if (fault := command_fault(runner.command)) is not None:
             raise invalid("runner.command", fault)
-    elif runner.acp_asks or runner.acp_mode:
-        name = "runner.acp_asks" if runner.acp_asks else "runner.acp_mode"
-        raise invalid(name, "it is for an agent that speaks ACP: set acp too (--acp)")
+        return
+    set_without_it = {
+        "acp_asks": runner.acp_asks,
+        "acp_mode": runner.acp_mode,
+        "acp_session": runner.acp_session is not AcpSession.TASK,
+    }
+    for name, is_set in set_without_it.items():
+        if is_set:
+            raise invalid(f"runner.{name}", "it is for an agent that speaks ACP: set acp too (--acp)")
 
 
 def command_exists(runner: Runner, project_dir: str | None) -> bool:
