@@ -18,7 +18,7 @@ help:
 	@echo "make docs     writes the generated parts of docs/ again"
 	@echo "make agents   real agents, installed into .agents/ from the npm registry, against a scripted model"
 	@echo "make torture  kills, faults and power losses for hours (SHARE=0.05: a twentieth); figures into docs/"
-	@echo "make bench    figures, with their ratio to the machine's floor"
+	@echo "make bench    figures, with their ratio to the machine's floor, into docs/performance.md"
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -62,7 +62,7 @@ agents: $(VENV)/.installed-dev
 	OMK_TEST_AGENTS=$(CURDIR)/.agents $(BIN)/pytest tests/agents
 
 bench: $(VENV)/.installed-dev
-	@set -e; for each in tests/bench/bench_*.py; do $(BIN)/python -m tests.bench.$$(basename $$each .py); done
+	$(BIN)/python -m tests.bench
 
 SHARE ?= 1
 torture: $(VENV)/.installed-dev
