@@ -1,13 +1,12 @@
 """A session of its own for each test, and the real daemon on it."""
 
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
-from tests.kit import Client, Daemon, Place, end_hosts, running_daemon
+from tests.kit import Client, Daemon, Place, running_daemon
+from tests.leftovers import place_of_its_own
 
 settings.register_profile("same-each-time", derandomize=True)
 settings.load_profile("same-each-time")
@@ -15,12 +14,8 @@ settings.load_profile("same-each-time")
 
 @pytest.fixture
 def place() -> Iterator[Place]:
-    with tempfile.TemporaryDirectory(prefix="omk-", ignore_cleanup_errors=True) as root:
-        place = Place(Path(root))
-        try:
-            yield place
-        finally:
-            end_hosts(place)
+    with place_of_its_own() as place:
+        yield place
 
 
 @pytest.fixture
@@ -39,7 +34,7 @@ def client(daemon: Daemon) -> Iterator[Client]:
 @pytest.fixture(scope="module")
 def shared_daemon() -> Iterator[Daemon]:
     """One for the tests of a module that leave nothing behind which others could mind: a start takes its time."""
-    with tempfile.TemporaryDirectory(prefix="omk-") as root, running_daemon(Place(Path(root))) as daemon:
+    with place_of_its_own() as place, running_daemon(place) as daemon:
         yield daemon
 
 

@@ -13,6 +13,7 @@ from omkd.store.session import WorkerDir
 from tests.kit import append
 
 LOOK_S = 0.2
+JOIN_S = 30.0
 Answer = Callable[[dict[str, Any]], dict[str, Any] | None]
 
 
@@ -45,7 +46,8 @@ class FileWorker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop.set()
-        self._thread.join(10)
+        self._thread.join(JOIN_S)
+        assert not self._thread.is_alive(), "it still writes, and a test would remove its directory under it"
         assert self.fault is None, self.fault
 
     def _work(self) -> None:

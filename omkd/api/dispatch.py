@@ -27,7 +27,7 @@ from omkd.protocol.jsonrpc import (
 from omkd.protocol.methods import METHODS
 from omkd.protocol.nearest import did_you_mean
 from omkd.protocol.scalars import Json, Seq
-from omkd.store.event_log import LogBroken, LogWriteFailed, UnitRefused
+from omkd.store.event_log import LogBroken, LogDamaged, LogWriteFailed, UnitRefused
 
 from .calls import Answer, Call, Follow, Handler
 
@@ -102,6 +102,9 @@ class Dispatcher:
                 answered = ApiError(ErrorKind.INVALID_PARAMS, str(error))
             case LogWriteFailed():
                 answered = ApiError(ErrorKind.WRITE_FAILED, str(error), path=str(error.path))
+            case LogDamaged():
+                place = {"path": str(error.segment), "offset": error.offset}
+                answered = ApiError(ErrorKind.LOG_DAMAGED, str(error), **place)
             case _:
                 logger.error("fault in %s", message.method, exc_info=error)
                 text = f"a fault in omkd, its log has the traceback: {error!r}"

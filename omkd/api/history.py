@@ -6,7 +6,7 @@ from typing import Final, TypeVar
 import trio
 
 from omkd.protocol.scalars import Ns, Seq
-from omkd.store.event_log import EventLog, StoredUnit
+from omkd.store.event_log import EventLog, StoredUnit, UnitsUnreadable
 
 T = TypeVar("T")
 
@@ -23,7 +23,7 @@ async def oldest(
 ) -> tuple[list[T], Seq | None]:
     """At least `limit` things of whole units above `after`, if there are so many; and where the next page begins.
 
-    None: there is no more.
+    None: there is no more. Raises UnitsUnreadable.
     """
     found: list[T] = []
     end = log.committed if below is None else min(log.committed, Seq(below - 1))
@@ -40,7 +40,7 @@ async def oldest(
 
 
 async def newest(log: EventLog, before: Seq, pick: Pick[T], *, count: int, since: Seq) -> list[T]:
-    """The last `count` things of units below `before` and above `since`, in the log's order."""
+    """The last `count` things of units below `before` and above `since`, in the log's order. Raises UnitsUnreadable."""
     found: list[T] = []
     while len(found) < count:
         units = [stored for stored in log.read_before(before, max_units=UNITS_A_STEP) if stored.seq > since]
@@ -57,10 +57,20 @@ async def seq_before(log: EventLog, time: Ns) -> Seq:
     low, high = Seq(log.first_seq - 1), log.committed
     while low < high:
         middle = Seq((low + high) // 2)
-        found = log.read_after(middle, max_units=1, max_bytes=1)
-        if found and found[0].unit.ts < time:
-            low = found[0].seq
+        found = first_readable(log, middle)
+        if found is not None and found.unit.ts < time:
+            low = found.seq
         else:
             high = middle
         await trio.lowlevel.checkpoint()
     return low
+
+
+def first_readable(log: EventLog, after: Seq) -> StoredUnit | None:
+    """A time is found though units are damaged: those who read on from it are told."""
+    while after < log.committed:
+        try:
+            return log.read_after(after, max_units=1, max_bytes=1)[0]
+        except UnitsUnreadable as damage:
+            after = Seq(damage.readable_from - 1)
+    return None

@@ -9,7 +9,6 @@ from omkd.core.image import task_from
 from omkd.core.task_entry import TaskEntry
 from omkd.protocol.events import Unit
 from omkd.protocol.scalars import Seq, TaskId
-from omkd.store.event_log import LogDamaged
 from omkd.store.older_index import find_older, older_before
 
 from .hub import Hub
@@ -32,7 +31,7 @@ class OlderTask:
 def older_task(hub: Hub, task_id: TaskId) -> TaskEntry | None:
     """None when there never was one, or retention took it. It does not change; to be asked for again it is queued anew.
 
-    Costs a search of the index (5 ms for a million tasks) and four reads of the log.
+    Costs a search of the index (5 ms for a million tasks) and four reads of the log. Raises UnitsUnreadable.
     """
     passed = hub.state.ledger.passed.get(task_id)
     if passed is not None:
@@ -58,13 +57,14 @@ def older_tasks(hub: Hub, bound: Seq, count: int) -> list[OlderTask]:
 
 
 def read_task(hub: Hub, task_id: TaskId, seqs: Iterable[Seq]) -> TaskEntry | None:
-    """The task that these units make; None when the log no longer has them."""
+    """The task that these units make; None when the log no longer has them all: it would seem not to have ended.
+
+    Raises UnitsUnreadable.
+    """
     units: list[Unit] = []
     for seq in seqs:
-        try:
-            found = hub.log.read_after(Seq(seq - 1), max_units=1)
-        except (LogDamaged, OSError) as fault:
-            logger.warning("task %s cannot be read from the log: %s", task_id, fault)
+        found = hub.log.read_after(Seq(seq - 1), max_units=1)
+        if [each.seq for each in found] != [seq]:
             return None
-        units += [each.unit for each in found if each.seq == seq]
+        units.append(found[0].unit)
     return task_from(task_id, units)

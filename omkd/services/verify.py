@@ -13,7 +13,7 @@ from omkd.core.transitions import landing_fault, pairing_fault, task_fault, work
 from omkd.protocol.events import Event, Unit
 from omkd.protocol.methods import FindingKind, TaskState, VerifyResult
 from omkd.protocol.scalars import Ns, Seq, TaskId, WorkerName
-from omkd.store.log_errors import LogDamaged
+from omkd.store.log_errors import LogDamaged, LogTooNew
 from omkd.store.log_scan import Scan, scan_log
 from omkd.store.segments import FIRST_SEQ, first_seq_of, list_segments
 from omkd.store.session import SessionDir
@@ -25,6 +25,11 @@ from .verify_mailboxes import MailboxCheck
 from .verify_report import TO_BE_COMPLETED, Report
 
 REPAIR = "restore the segment from a backup, or stop omkd and let `omkd repair` move the damage aside"
+TOO_NEW = (
+    "files were not held against it; use the omkd that wrote it; if there never was a newer one, the segment is "
+    "damaged: restore it from a backup, or stop omkd and run `omkd repair --unknown-is-damage`"
+)
+READ_AGAIN = "make it readable (`omkctl doctor` looks at modes and disk), then verify again"
 REPORT_IT = "the log is readable and omkd goes on with it; it is a fault in omkd: report it, with the units around"
 
 
@@ -38,27 +43,41 @@ def verify_session(
     """What was looked at and what was found in a session's files. Call it in a thread: 100,000 units take seconds.
 
     With a daemon that runs, `up_to` is a committed unit, and the positions say how far its writers have come; without
-    one all three are None. Raises LogTooNew, OSError.
+    one all three are None. What cannot be read is a finding too.
     """
     report = Report()
+    try:
+        hold_against_log(session, report, up_to, mailbox_position, escalation_position)
+    except LogDamaged as damage:
+        what = f"{damage.segment}: damaged at byte {damage.offset}: {damage.reason}"
+        report.find(FindingKind.SEQUENCE, what, f"files were not held against it; {REPAIR}")
+    except LogTooNew as newer:
+        what = f"{newer.segment}: byte {newer.offset}: no unit of this omkd: {newer.reason}"
+        report.find(FindingKind.SEQUENCE, what, TOO_NEW)
+    except OSError as error:
+        report.find(FindingKind.SEQUENCE, f"the session cannot be read: {error}", READ_AGAIN)
+    return report.result()
+
+
+def hold_against_log(
+    session: SessionDir,
+    report: Report,
+    up_to: Seq | None,
+    mailbox_position: Seq | None,
+    escalation_position: Seq | None,
+) -> None:
+    """Raises LogDamaged, LogTooNew, OSError."""
     with closing(EscalationCheck(session, report, written_to=escalation_position)) as escalations:
         mailboxes = MailboxCheck(session, report)
         begun = beginning_of(session, report)
         if begun is None:
-            return report.result()
+            return
         check = LogCheck(report, mailboxes, escalations, up_to, begun)
-        try:
-            scan = scan_log(session.events, check.take, first_seq=begun.first)
-        except LogDamaged as damage:
-            what = f"{damage.segment}: damaged at byte {damage.offset}: {damage.reason}"
-            report.find(FindingKind.SEQUENCE, what, f"files were not held against it; {REPAIR}")
-            return report.result()
-        if not check.is_whole(scan):
-            return report.result()
-        has_gap = check.gap_before > 0 or begun.first > FIRST_SEQ
-        mailboxes.conclude(check.state, written_to=mailbox_position, log_has_gap=has_gap)
-        escalations.conclude(scan.last)
-    return report.result()
+        scan = scan_log(session.events, check.take, first_seq=begun.first)
+        if check.is_whole(scan):
+            has_gap = check.gap_before > 0 or begun.first > FIRST_SEQ
+            mailboxes.conclude(check.state, written_to=mailbox_position, log_has_gap=has_gap)
+            escalations.conclude(scan.last)
 
 
 @frozen(kw_only=True)

@@ -132,7 +132,7 @@ class Surveyor:
 
     def __attrs_post_init__(self) -> None:
         self._last = self.first_seq - 1
-        self._gaps = ExplainedGaps(self.paths)
+        self._gaps = ExplainedGaps(lambda: self.paths)
 
     def take(self, path: Path, entries: list[Entry]) -> SegmentPlan:
         kept = [entry for entry in entries if not entry.reason]

@@ -25,12 +25,13 @@ from omkd.protocol.scalars import Ns, Seq
 
 from .draft import Draft, read_back
 from .files import make_dir
-from .log_errors import LogBroken, LogDamaged, LogTooNew, LogWriteFailed, UnitRefused
+from .log_errors import LogBroken, LogDamaged, LogTooNew, LogWriteFailed, UnitRefused, UnitsUnreadable
 from .log_scan import Base
 from .recent_units import RecentUnits
 from .recovery import Recovered, TornTail, recover
 from .segment_writer import Disk, SegmentWriter
-from .segments import FIRST_SEQ, Segment, StoredUnit, read_units_after, read_units_before, segment_name
+from .segments import FIRST_SEQ, Segment, StoredUnit, segment_name
+from .unit_reading import PastReader
 
 __all__ = [
     "Base",
@@ -44,6 +45,7 @@ __all__ = [
     "StoredUnit",
     "TornTail",
     "UnitRefused",
+    "UnitsUnreadable",
     "open_event_log",
 ]
 
@@ -109,7 +111,9 @@ class EventLog:
         self._last_ts = recovered.last_ts
         self._segments = recovered.segments
         self._writer = SegmentWriter(recovered.segments[-1].path, disk)
+        self._past = PastReader(self._segments)
         self._recent = RecentUnits()
+        self._damage_told: set[tuple[Path, int]] = set()
         self._roll_at = segment_bytes
         self._roll_failed = False
         self._broken: LogBroken | None = None
@@ -273,15 +277,32 @@ class EventLog:
     def read_after(self, after: Seq, *, max_units: int = READ_UNITS, max_bytes: int = READ_BYTES) -> list[StoredUnit]:
         """Committed units above `after`, ascending; at least one if there is one, whatever the limits.
 
-        Raises LogDamaged, OSError: what is on disk can no longer be read.
+        Raises UnitsUnreadable: what was on disk cannot be read (said once in the daemon's log); OSError: EMFILE and
+        the like.
         """
+        after = Seq(max(after, self.first_seq - 1))
         if after >= self.committed:
             return []
         if self._recent.hold(after + 1):
             return self._recent.after(after, self.committed, max_units=max_units, max_bytes=max_bytes)
-        return read_units_after(self._segments, after, self.committed, max_units=max_units, max_bytes=max_bytes)
+        try:
+            return self._past.after(after, self.committed, max_units=max_units, max_bytes=max_bytes)
+        except UnitsUnreadable as damage:
+            self._note_damage(damage)
+            raise
 
     def read_before(self, before: Seq, *, max_units: int = READ_UNITS, max_bytes: int = READ_BYTES) -> list[StoredUnit]:
         """The newest committed units below `before`, ascending; otherwise as `read_after`."""
         bound = Seq(min(before, self.committed + 1))
-        return read_units_before(self._segments, bound, max_units=max_units, max_bytes=max_bytes)
+        try:
+            return self._past.before(bound, max_units=max_units, max_bytes=max_bytes)
+        except UnitsUnreadable as damage:
+            self._note_damage(damage)
+            raise
+
+    def _note_damage(self, damage: UnitsUnreadable) -> None:
+        """Who reads is told each time, and may ask each second: here it is said once."""
+        spot = (damage.segment, damage.offset)
+        if spot not in self._damage_told:
+            self._damage_told.add(spot)
+            logger.error("%s", damage)

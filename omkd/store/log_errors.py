@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from omkd.protocol.scalars import Seq
+
 
 class LogWriteFailed(Exception):
     """The disk did not take a unit. Nothing was recorded; the log goes on as soon as the cause is gone."""
@@ -41,11 +43,20 @@ class LogDamaged(Exception):
     def __init__(self, segment: Path, offset: int, reason: str) -> None:
         super().__init__(
             f"{segment}: damaged at byte {offset}: {reason}; nothing was touched: "
-            "restore the file from a backup, or let `omkd repair` move the damage aside"
+            "restore the file from a backup, or stop omkd and let `omkd repair` move the damage aside "
+            "(`omkctl verify` says what there is of it)"
         )
         self.segment = segment
         self.offset = offset
         self.reason = reason
+
+
+class UnitsUnreadable(LogDamaged):
+    """Damage that a reader of the log's past met; what follows it begins with unit `readable_from`."""
+
+    def __init__(self, segment: Path, offset: int, reason: str, *, readable_from: Seq) -> None:
+        super().__init__(segment, offset, reason)
+        self.readable_from = readable_from
 
 
 class LogTooNew(Exception):

@@ -88,7 +88,7 @@ class LogReader:
     def __init__(self, paths: list[Path], first_seq: Seq, base: Base | None) -> None:
         self.scan = Scan(last=Seq(first_seq - 1))
         self._paths = paths
-        self._gaps = ExplainedGaps(paths)
+        self._gaps = ExplainedGaps(lambda: paths)
         self._base = base
         self._passing = base is not None
         self._held: list[RawLine] = []
@@ -195,7 +195,7 @@ def is_below(path: Path, paths: list[Path], seq: int) -> bool:
 class ExplainedGaps:
     """The gaps that LogDamaged units account for; looked for once, and only in a log that has a gap."""
 
-    def __init__(self, paths: list[Path]) -> None:
+    def __init__(self, paths: Callable[[], list[Path]]) -> None:
         self._paths = paths
         self._found: frozenset[tuple[Seq, Seq]] | None = None
 
@@ -205,9 +205,13 @@ class ExplainedGaps:
     def begin_after(self, after: Seq) -> bool:
         return any(gap_after == after for gap_after, _ in self._gaps())
 
+    def reach(self, after: int, before: int) -> bool:
+        """Whether one ends at `before`, and `after` is not above where it begins or stands within."""
+        return any(gap_after <= after < before == gap_before for gap_after, gap_before in self._gaps())
+
     def _gaps(self) -> frozenset[tuple[Seq, Seq]]:
         if self._found is None:
-            self._found = frozenset((gap.after, gap.before) for path in self._paths for gap in recorded_damage(path))
+            self._found = frozenset((gap.after, gap.before) for path in self._paths() for gap in recorded_damage(path))
         return self._found
 
 

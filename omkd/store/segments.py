@@ -13,12 +13,10 @@ from typing import Final, NamedTuple
 
 from attrs import frozen
 
-from omkd.protocol import codec
 from omkd.protocol.events import Unit
 from omkd.protocol.scalars import Seq
 
 from .files import FILE_MODE, OPEN_FLAGS
-from .log_errors import LogDamaged
 
 NAME: Final = re.compile(r"[0-9]{20}\.jsonl")
 SEQ_FIRST: Final = re.compile(rb'\{"seq":([1-9][0-9]{0,19}),')
@@ -63,40 +61,48 @@ class Segment:
         self.path = path
         self.first = first_seq_of(path)
         self._unread = unread
-        self._units = 0
+        self._newest: int = self.first - 1
+        self._unmarked = UNITS_PER_MARK
         self._seqs = array("Q")
         self._offsets = array("Q")
 
     def note(self, seq: Seq, offset: int) -> None:
-        """The next unit of this segment begins at `offset`."""
-        if self._units % UNITS_PER_MARK == 0:
+        """The next unit of this segment begins at `offset`. Only one that goes on from the one before is a mark.
+
+        So a number that was damaged is none, and neither is the first one behind a gap.
+        """
+        if self._unmarked >= UNITS_PER_MARK and seq == self._newest + 1:
             self._seqs.append(seq)
             self._offsets.append(offset)
-        self._units += 1
+            self._unmarked = 0
+        self._newest = seq
+        self._unmarked += 1
 
     def marks_before(self, seq: int) -> Iterator[tuple[Seq, int]]:
-        """(seq, offset) of the marks below `seq`, newest first. Raises OSError."""
+        """(seq, offset) of the marks below `seq`, newest first; its own beginning is always one. Raises OSError."""
         self._read_if_unread()
         for place in range(bisect.bisect_left(self._seqs, seq) - 1, -1, -1):
             yield Seq(self._seqs[place]), self._offsets[place]
+        if not self._offsets or self._offsets[0] > 0:
+            yield self.first, 0
 
-    def offset_for(self, seq: int) -> int:
-        """Where reading must begin to meet the first unit at or above `seq`: at a mark, or at the start.
-
-        Raises OSError.
-        """
+    def mark_for(self, seq: int) -> tuple[Seq, int]:
+        """(seq, offset) where reading must begin to meet the first unit at or above `seq`. Raises OSError."""
         self._read_if_unread()
         place = bisect.bisect_right(self._seqs, seq) - 1
-        return self._offsets[place] if place >= 0 else 0
+        return (Seq(self._seqs[place]), self._offsets[place]) if place >= 0 else (self.first, 0)
+
+    def offset_for(self, seq: int) -> int:
+        """As `mark_for`, the offset alone."""
+        return self.mark_for(seq)[1]
 
     def _read_if_unread(self) -> None:
         """A line that does not begin as omkd writes it gets no mark; who reads it finds out what it is."""
         if not self._unread:
             return
-        for number, line in enumerate(read_lines(self.path)):
-            if number % UNITS_PER_MARK == 0 and (match := SEQ_FIRST.match(line.text)):
-                self._seqs.append(int(match[1]))
-                self._offsets.append(line.offset)
+        for line in read_lines(self.path):
+            if match := SEQ_FIRST.match(line.text):
+                self.note(Seq(int(match[1])), line.offset)
         self._unread = False
 
 
@@ -142,73 +148,7 @@ def read_lines(path: Path, offset: int = 0) -> Iterator[RawLine]:
             offset += len(line)
 
 
-def read_units_after(
-    segments: list[Segment], after: Seq, upto: Seq, *, max_units: int, max_bytes: int
-) -> list[StoredUnit]:
-    """Units above `after`, not above `upto`, ascending: as many as the limits allow, at least one if there is one.
-
-    Memory stays below `max_bytes`, one unit and one read. Raises LogDamaged, OSError.
-    """
-    found: list[StoredUnit] = []
-    room = max_bytes
-    for segment in segments_from(segments, after + 1):
-        for line in read_lines(segment.path, segment.offset_for(after + 1)):
-            seq = seq_of(segment.path, line)
-            if seq > upto:
-                return found
-            if seq <= after:
-                continue
-            room -= len(line.text)
-            if found and (room < 0 or len(found) >= max_units):
-                return found
-            found.append(stored_unit(segment.path, line))
-    return found
-
-
-def read_units_before(segments: list[Segment], before: Seq, *, max_units: int, max_bytes: int) -> list[StoredUnit]:
-    """The newest `max_units` units below `before` (as far as `max_bytes` goes, at least one), ascending.
-
-    Walks from mark to mark, backwards: the numbers of a repaired log may have gaps. Raises LogDamaged, OSError.
-    """
-    newest_first: list[StoredUnit] = []
-    room = max_bytes
-    bound: int = before
-    for segment in reversed(segments):
-        for mark_seq, offset in segment.marks_before(bound):
-            block = lines_below(segment.path, offset, bound)
-            for line in reversed(block):
-                room -= len(line.text)
-                if newest_first and (room < 0 or len(newest_first) >= max_units):
-                    return newest_first[::-1]
-                newest_first.append(stored_unit(segment.path, line))
-            bound = mark_seq
-    return newest_first[::-1]
-
-
-def lines_below(path: Path, offset: int, bound: int) -> list[RawLine]:
-    found = []
-    for line in read_lines(path, offset):
-        if seq_of(path, line) >= bound:
-            break
-        found.append(line)
-    return found
-
-
 def segments_from(segments: list[Segment], seq: int) -> list[Segment]:
     """The segment that `seq` stands in, and all behind it."""
     place = bisect.bisect_right([segment.first for segment in segments], seq) - 1
     return segments[max(place, 0) :]
-
-
-def seq_of(path: Path, line: RawLine) -> int:
-    """Read from the line's first bytes where omkd wrote it (`seq` comes first), else by decoding all of it."""
-    match = SEQ_FIRST.match(line.text)
-    return int(match[1]) if match else stored_unit(path, line).seq
-
-
-def stored_unit(path: Path, line: RawLine) -> StoredUnit:
-    try:
-        unit = codec.loads(line.text, Unit)
-    except codec.CodecError as exc:
-        raise LogDamaged(path, line.offset, f"it was readable when omkd started, now it is not: {exc}") from exc
-    return StoredUnit(seq=unit.seq, line=line.text, unit=unit)

@@ -10,6 +10,7 @@ import os
 import signal
 import time
 from collections import Counter
+from itertools import zip_longest
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -106,6 +107,24 @@ def cases_for(points: list[Point], rng: Random) -> list[Plan]:
     return single + bursts
 
 
+def in_turns(cases: list[Plan], rng: Random) -> list[Plan]:
+    """Shuffled, yet each beginning of it has some of all: daemons that are killed, calls that fail, sends refused.
+
+    A burst of failing writes of the log surely refuses one; points depend on the machine's moods, these turns do not.
+    """
+    turns: dict[str, list[Plan]] = {"refused": [], "killed": [], "failing": []}
+    for plan in cases:
+        if plan.mode in ("before", "after", "torn"):
+            turns["killed"].append(plan)
+        elif plan.count > 1 and plan.kind == "write" and plan.sort.endswith("/events/N.jsonl"):
+            turns["refused"].append(plan)
+        else:
+            turns["failing"].append(plan)
+    for turn in turns.values():
+        rng.shuffle(turn)
+    return [plan for some in zip_longest(*turns.values()) for plan in some if plan is not None]
+
+
 def run_case(directory: Path, plan: Plan) -> Session:
     """Raises Lost."""
     with session_in(directory, segment_bytes=SEGMENT_BYTES) as session:
@@ -121,9 +140,8 @@ def run(chosen: Options) -> dict[str, Any]:
     directory = fast_directory()
     rng = Random(chosen.seed)
     points = traced_points(directory)
-    cases = cases_for(points, rng)
+    cases = in_turns(cases_for(points, rng), rng)
     total = len(cases)
-    rng.shuffle(cases)
     figures: Counter[str] = Counter()
     kinds: Counter[str] = Counter()
     deadline = time.monotonic() + chosen.seconds

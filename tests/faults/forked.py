@@ -154,8 +154,13 @@ class Session:
         self._hang_up()
         if self.pid is None:
             return 0
+        os.kill(self.pid, number)
+        return self.await_end()
+
+    def await_end(self) -> int:
+        """The exit status of a daemon that ends, negative: the signal. Raises Lost: it does not."""
+        assert self.pid is not None
         pid, self.pid = self.pid, None
-        os.kill(pid, number)
         deadline = time.monotonic() + CALL_S
         while True:
             ended, status = os.waitpid(pid, os.WNOHANG)

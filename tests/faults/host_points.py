@@ -7,6 +7,7 @@ on; after each case every task has ended once, with one result, and `verify` is 
 """
 
 import json
+import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from tests.faults.forked import Lost, Plan, Session, fast_directory, session_in
 # isort: split
 from tests.faults.disk_layer import modes_for
 from tests.faults.disk_model import load_trace
-from tests.kit import end_hosts
+from tests.leftovers import end_all_of
 
 PRELOAD = Path(__file__).parent / "preload"
 SCRIPTS = ("echo one", "echo two >&2; exit 3", 'echo \'{"status":"partial","summary":"s"}\' > "$OMK_RESULT_FILE"')
@@ -39,7 +40,8 @@ def session_with(directory: Path, plan: Plan | None) -> Iterator[Session]:
         try:
             yield session
         finally:
-            end_hosts(session.place)
+            session.end(signal.SIGKILL)
+            end_all_of(session.place)
 
 
 def work(session: Session) -> None:

@@ -11,7 +11,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from contextlib import ExitStack, suppress
@@ -22,7 +21,8 @@ from typing import Any
 from omkd.store.locks import lock_holder
 from tests.faults.figures import Options, options, report
 from tests.file_worker import FileWorker
-from tests.kit import Client, Daemon, Place, end_hosts, running_daemon, units, wait_until
+from tests.kit import Client, Daemon, Place, running_daemon, units, wait_until
+from tests.leftovers import place_of_its_own
 
 HOSTS = ("h1", "h2", "h3")
 DOUBLE = "f"
@@ -159,9 +159,7 @@ def named(log: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
 
 def run(chosen: Options) -> dict[str, Any]:
     deadline = time.monotonic() + chosen.seconds
-    with tempfile.TemporaryDirectory(prefix="omk-") as root, ExitStack() as ends:
-        place = Place(Path(root))
-        ends.callback(end_hosts, place)
+    with place_of_its_own() as place, ExitStack() as ends:
         loop = Loop(place, Random(chosen.seed), ends)
         loop.begin()
         while loop.figures["rounds"] < chosen.cases and time.monotonic() < deadline:

@@ -106,7 +106,8 @@ def run(chosen: Options) -> dict[str, Any]:
         plan = Plan(*rng.choice(points), "before") if figures["lives"] % 2 else None
         root, records = traced_life(directory, kind=Noting, plan=plan)
         figures["changes"] += len(records)
-        for moment, disk, told in states_at(root, records, moments(records, CASES_A_LIFE, rng)):
+        wanted = moments(records, min(CASES_A_LIFE, count - figures["cases"]), rng)
+        for moment, disk, told in states_at(root, records, wanted):
             if time.monotonic() > deadline:
                 break
             finish = figures["cases"] % FINISHED_EVERY == 0

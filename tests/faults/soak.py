@@ -9,7 +9,6 @@ client that never reads, bad lines. What is remembered of finished tasks is boun
 import os
 import resource
 import signal
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -22,7 +21,8 @@ from omkd.store.locks import lock_holder
 from tests.faults.figures import Options, options, report
 from tests.faults.kill_loop import named
 from tests.file_worker import FileWorker
-from tests.kit import Client, Place, append, end_hosts, running_daemon, units
+from tests.kit import Client, Place, append, running_daemon, units
+from tests.leftovers import place_of_its_own
 
 HOST, DOUBLE = "host", "double"
 WARM_UP = 0.3
@@ -127,9 +127,7 @@ def check_flat(name: str, before: tuple[int, int], after: tuple[int, int], tasks
 
 def run(chosen: Options) -> dict[str, Any]:
     seconds = 60.0 if chosen.seconds == float("inf") else chosen.seconds
-    with tempfile.TemporaryDirectory(prefix="omk-") as root, ExitStack() as ends:
-        place = Place(Path(root))
-        ends.callback(end_hosts, place)
+    with place_of_its_own() as place, ExitStack() as ends:
         daemon = ends.enter_context(running_daemon(place))
         first = Client(place.socket)
         first.call("worker.add", name=HOST, role="host", window=0, runner={"command": ["true"], "grace_secs": 1})

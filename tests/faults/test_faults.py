@@ -1,4 +1,4 @@
-"""The share of the torture that every run of the tests has. All of it: `make torture`.
+"""The share of the torture that every run of the tests has: a quarter of what CI has. All of it: `make torture`.
 
 Each program says its seed, and with what it can be run again; so a failure here is not one that nobody sees twice.
 """
@@ -10,6 +10,9 @@ import sys
 from typing import Any
 
 SEED = int(os.environ.get("OMKD_SEED", "1"))
+PART = 1.0 if os.environ.get("CI") else 0.25
+"""Of what CI has (`.ci/run` sets CI); the rest of a developer's patience belongs to the other tests."""
+
 DEADLINE_S = 400
 
 
@@ -25,35 +28,43 @@ def figures(module: str, **options: float) -> dict[str, Any]:
 
 
 def test_nothing_answered_is_lost_whatever_call_fails_or_is_the_last_one() -> None:
-    found = figures("tests.faults.crash_points", seconds=50)
+    cases = round(100 * PART)
+    found = figures("tests.faults.crash_points", cases=cases)
     assert found["points"] > 150, "the trace has lost most of its points"
-    assert found["struck"] > found["cases"] / 2, "the faults do not come where they should"
-    assert found["deaths"] + found["refusals"] > 0, "how far the sample comes depends on the machine, but not nowhere"
+    assert found["cases"] == cases
+    assert found["struck"] > cases / 2, "the faults do not come where they should"
+    assert found["deaths"] > 0
+    assert found["refusals"] > 0
 
 
 def test_a_hosts_tasks_end_once_whatever_call_of_it_fails_or_is_the_last_one() -> None:
-    found = figures("tests.faults.host_points", seconds=25)
-    assert found["struck"] > found["cases"] / 2, "the faults do not come where they should"
+    cases = round(20 * PART)
+    found = figures("tests.faults.host_points", cases=cases)
+    assert found["cases"] == cases
+    assert found["struck"] > cases / 2, "the faults do not come where they should"
 
 
 def test_nothing_answered_is_lost_when_the_power_goes() -> None:
-    found = figures("tests.faults.power_loss", cases=200)
-    assert found["cases"] >= 200
-    assert found["told"] > 500
+    cases = round(200 * PART)
+    found = figures("tests.faults.power_loss", cases=cases)
+    assert found["cases"] == cases
+    assert found["told"] > 2 * cases
 
 
 def test_nothing_answered_is_lost_or_done_twice_when_processes_are_killed_under_load() -> None:
-    found = figures("tests.faults.kill_loop", cases=20)
-    assert found["rounds"] == 20
-    assert found["kills"] >= 20
-    assert found["tasks"] > 1000
+    rounds = round(20 * PART)
+    found = figures("tests.faults.kill_loop", cases=rounds)
+    assert found["rounds"] == rounds
+    assert found["kills"] >= rounds
+    assert found["tasks"] > 50 * rounds
 
 
 def test_memory_and_descriptors_stay_flat_under_mixed_load() -> None:
-    found = figures("tests.faults.soak", seconds=60)
-    assert found["tasks"] > 50
+    seconds = round(60 * PART)
+    found = figures("tests.faults.soak", seconds=seconds)
+    assert found["tasks"] > seconds / 2
 
 
 def test_bytes_that_no_one_vouches_for_neither_end_nor_stall_nor_fill_anything() -> None:
-    found = figures("tests.fuzz.run", seconds=60)
+    found = figures("tests.fuzz.run", seconds=round(60 * PART))
     assert all(found[each] > 0 for each in ("socket", "sessions", "jsonrpc", "records", "tail", "log"))

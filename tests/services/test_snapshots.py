@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import pytest
 import trio
 from attrs import define
 
@@ -31,9 +32,10 @@ from omkd.services.retention import NS_PER_DAY, Retention
 from omkd.services.snapshot_records import SHAPE, Beginning, load_newest
 from omkd.services.snapshots import Snapshots, snapshots_for
 from omkd.services.verify import verify_session
-from omkd.store.event_log import Draft, open_event_log
+from omkd.store.event_log import Draft, UnitsUnreadable, open_event_log
+from omkd.store.repair import repair
 from omkd.store.session import SessionDir
-from omkd.store.snapshot import list_snapshots, read_snapshot, seq_of_snapshot, write_snapshot
+from omkd.store.snapshot import list_snapshots, newest_known, read_snapshot, seq_of_snapshot, write_snapshot
 from tests.kit import wait_until
 
 DEADLINE_S = 20
@@ -246,6 +248,27 @@ async def test_an_index_that_cannot_be_read_costs_older_tasks_only(tmp_path: Pat
         path.write_bytes(b'{"id":"m1",garbage\n')
         assert older_task(run.hub, TaskId("m1")) is None
         assert older_tasks(run.hub, Seq(99), 9) == []
+
+
+async def test_a_task_whose_units_are_damaged_is_told_as_such_and_after_a_repair_there_is_none(tmp_path: Path) -> None:
+    """Of m1 the end is lost: without it, it would seem to wait for ever."""
+    async with running(tmp_path, small=True) as run:
+        for number in range(6):
+            await run.task(f"m{number}")
+        await run.snapshots.take()
+    [segment] = (tmp_path / "events").iterdir()
+    segment.write_bytes(segment.read_bytes().replace(b"no m1", b"\xff" * 5))
+    async with running(tmp_path) as run:
+        with pytest.raises(UnitsUnreadable, match=f"{segment.name}: damaged at byte"):
+            older_task(run.hub, TaskId("m1"))
+        found = older_task(run.hub, TaskId("m0"))
+        assert found is not None
+        assert found.why == "no m0"
+    assert repair(tmp_path / "events", lambda: 7, known=newest_known(tmp_path)) is not None
+    assert verify_session(SessionDir(tmp_path)).findings == []
+    async with running(tmp_path) as run:
+        assert older_task(run.hub, TaskId("m1")) is None
+        assert older_task(run.hub, TaskId("m0")) == found
 
 
 # --- retention

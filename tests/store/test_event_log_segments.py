@@ -9,7 +9,7 @@ import pytest
 from event_log_kit import append_committed, draft, files, lines, open_log, running, start, unit, write_log
 
 from omkd.protocol.scalars import Seq
-from omkd.store.event_log import Disk, EventLog, LogDamaged
+from omkd.store.event_log import Disk, EventLog
 from omkd.store.recent_units import RecentUnits
 from omkd.store.segment_writer import SegmentWriter
 from omkd.store.segments import UNITS_PER_MARK, Segment, StoredUnit, create_segment, list_segments, segment_name
@@ -216,14 +216,3 @@ async def test_units_whose_keys_stand_in_another_order_are_found_too(tmp_path: P
     write_log(tmp_path, {1: lines(1, 1) + odd + lines(3, 3)})
     async with open_log(tmp_path) as log:
         assert seqs(log.read_after(Seq(1))) == [2, 3]
-
-
-async def test_a_unit_that_became_unreadable_since_the_start_is_damage(tmp_path: Path) -> None:
-    write_log(tmp_path, {1: lines(1, 5)})
-    async with open_log(tmp_path) as log:
-        content = bytearray(files(tmp_path)[segment_name(1)])
-        content[len(lines(1, 2)) + 30] = 0
-        write_log(tmp_path, {1: bytes(content)})
-        with pytest.raises(LogDamaged, match="was readable when omkd started") as caught:
-            log.read_after(Seq(0))
-        assert caught.value.offset == len(lines(1, 2))

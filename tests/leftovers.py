@@ -1,0 +1,51 @@
+"""No process outlives the directory of its session: one that does writes into it while it is removed."""
+
+import os
+import signal
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from tests.kit import Place, end_hosts, wait_until
+
+
+@contextmanager
+def place_of_its_own() -> Iterator[Place]:
+    """A new session's place; at the end all that still runs in it is ended, and it is gone. Its daemon ended before."""
+    with tempfile.TemporaryDirectory(prefix="omk-") as root:
+        place = Place(Path(root))
+        try:
+            yield place
+        finally:
+            end_all_of(place)
+
+
+def end_all_of(place: Place) -> None:
+    """Ends the hosts, and whatever else was given this session in its environment.
+
+    A host that was only just started holds no lock by which `end_hosts` could find it.
+    """
+    end_hosts(place)
+    for pid in processes_of(place):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: processes_of(place) == [], f"processes of {place.root} stay: {processes_of(place)}")
+
+
+def processes_of(place: Place) -> list[int]:
+    """Those whose environment names this place's directory, which no other test has; never this one."""
+    given = f"XDG_STATE_HOME={place.environment['XDG_STATE_HOME']}".encode()
+    return [pid for pid in pids() if pid != os.getpid() and given in environment_of(pid)]
+
+
+def pids() -> list[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def environment_of(pid: int) -> list[bytes]:
+    """Empty for a process that has ended, or that is another user's."""
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return []
