@@ -1,12 +1,17 @@
-"""The wrappers of docs/examples, run for real; the agent is a script that says what the real one says."""
+"""The wrappers of docs/examples, run for real; agent, docker and ssh are scripts that do what the real ones do here."""
 
 import json
 import os
 import shutil
+import signal
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+from tests.kit import is_alive, wait_until
 
 EXAMPLES = Path(__file__).parent.parent / "docs" / "examples"
 DEADLINE_S = 30
@@ -31,11 +36,14 @@ def program(tmp_path: Path, name: str, script: str) -> None:
     path.chmod(0o755)
 
 
-def run(project: Path, *argv: str) -> subprocess.CompletedProcess[str]:
+def environment(project: Path) -> dict[str, str]:
     directory = project.parent
-    environment = {
+    return {
         "PATH": f"{directory / 'bin'}:{os.environ['PATH']}",
         "HOME": str(directory),
+        "OMK_SESSION": str(directory),
+        "OMK_WORKER": "coder",
+        "OMK_TASK_ID": "t12",
         "OMK_RESULT_FILE": str(directory / "result.json"),
         "GIT_CONFIG_COUNT": "2",
         "GIT_CONFIG_KEY_0": "user.name",
@@ -43,9 +51,34 @@ def run(project: Path, *argv: str) -> subprocess.CompletedProcess[str]:
         "GIT_CONFIG_KEY_1": "user.email",
         "GIT_CONFIG_VALUE_1": "tester@localhost",
     }
+
+
+def run(project: Path, *argv: str, prompt: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        argv, cwd=project, env=environment, input="", capture_output=True, text=True, timeout=DEADLINE_S, check=False
+        argv,
+        cwd=project,
+        env=environment(project),
+        input=prompt,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=False,
     )
+
+
+@contextmanager
+def running(project: Path, *argv: str) -> Iterator[subprocess.Popen[bytes]]:
+    """It has said a line on stdout when this is entered."""
+    process = subprocess.Popen(
+        argv, cwd=project, env=environment(project), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
+    )
+    with process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline()
+            yield process
+        finally:
+            process.kill()
 
 
 def result(project: Path) -> object:
@@ -104,3 +137,105 @@ def test_codex_is_not_disturbed_when_the_event_cannot_be_delivered(project: Path
         "DisclosureLine",
         'value=codex, agent-turn-complete: did "it"',
     ]
+
+
+# --- a container -------------------------------------------------------------------------------------------------
+
+DOCKER = """
+echo "$*" >> ../calls
+case $1 in
+  run)
+    for each; do case $each in *:/omk) given=${each%:/omk};; esac; done
+    echo '{"status":"partial"}' > "$given/result.json"
+    cat
+    if [ -p ../ends ]; then echo runs; read status < ../ends; exit "$status"; fi
+    exit 3;;
+  stop) echo 137 > ../ends;;
+esac
+"""
+"""`run` goes on until `stop` if there is a pipe ../ends, whatever signals come."""
+
+
+def calls(project: Path) -> list[str]:
+    return (project.parent / "calls").read_text().splitlines()
+
+
+def test_a_container_gets_the_prompt_and_gives_result_and_status(project: Path):
+    program(project.parent, "docker", DOCKER)
+    done = run(project, str(EXAMPLES / "in-container.sh"), "image", "agent", "-p", prompt="do it\nwell")
+    assert (done.returncode, done.stdout, done.stderr) == (3, "do it\nwell", "")
+    assert result(project) == {"status": "partial"}
+    before, ran, after = calls(project)
+    name = f"omk.{project.parent}.coder"
+    assert before == after == f"rm -f {name}"
+    assert ran.startswith(f"run --rm -i --init --name {name} -v {project}:{project} -w {project} -v ")
+    assert ran.endswith(" -e OMK_RESULT_FILE=/omk/result.json -e OMK_TASK_ID image agent -p")
+
+
+def test_a_container_is_stopped_and_removed_when_its_run_is_to_end(project: Path):
+    program(project.parent, "docker", DOCKER)
+    os.mkfifo(project.parent / "ends")
+    with running(project, str(EXAMPLES / "in-container.sh"), "image", "agent") as process:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(DEADLINE_S) == 143
+    name = f"omk.{project.parent}.coder"
+    assert calls(project)[2:] == [f"stop -t 5 {name}", f"rm -f {name}"]
+
+
+# --- another machine ---------------------------------------------------------------------------------------------
+
+SSH = 'for line; do :; done; exec setsid -w sh -c "$line"'
+"""What sshd does: the login shell gets the line, in a session of its own, and lives on when the client is gone."""
+
+
+def over_ssh(*argv: str) -> tuple[str, ...]:
+    return (str(EXAMPLES / "over-ssh.sh"), "far", *argv)
+
+
+def test_arguments_prompt_directory_and_status_cross_ssh_as_they_are(project: Path):
+    program(project.parent, "ssh", SSH)
+    script = 'printf "<%s>" "$@"; pwd; cat; exit 3'
+    arguments = ("it's", "$HOME `id` \\", "two\nlines", "*", "", "ü")
+    done = run(project, *over_ssh(str(project), "sh", "-c", script, "sh", *arguments), prompt="do 'it'\n\nwell")
+    said = "".join(f"<{each}>" for each in arguments)
+    assert (done.returncode, done.stdout, done.stderr) == (3, f"{said}{project}\ndo 'it'\n\nwell", "")
+
+
+def test_a_directory_that_is_not_there_is_a_failure(project: Path):
+    program(project.parent, "ssh", SSH)
+    done = run(project, *over_ssh(str(project / "none"), "true"))
+    assert done.returncode == 1
+    assert "none" in done.stderr
+
+
+def test_a_lost_connection_is_later_and_a_far_255_is_not(project: Path):
+    program(project.parent, "ssh", "exit 255")
+    assert run(project, *over_ssh(str(project), "true")).returncode == 75
+    program(project.parent, "ssh", SSH)
+    assert run(project, *over_ssh(str(project), "sh", "-c", "exit 255")).returncode == 254
+
+
+def test_what_runs_far_away_ends_when_the_near_side_is_gone(project: Path):
+    program(project.parent, "ssh", SSH)
+    forever = "tail -f /dev/null > /dev/null"  # to a pipe that nobody reads it would end by itself
+    script = f'setsid sh -c "trap : TERM; echo \\$\\$ >> pids; {forever}" & echo $$ >> pids; echo runs; wait'
+    with running(project, *over_ssh(str(project), "sh", "-c", script)) as process:
+        wait_until(lambda: len(pids(project)) == 2, "the command does not start")
+        process.kill()
+    wait_until(lambda: not any(map(is_alive, pids(project))), "what ran far away goes on")
+
+
+def test_a_new_run_ends_what_a_lost_one_left_far_away(project: Path):
+    program(project.parent, "ssh", SSH)
+    mark = {"OMK_OVER_SSH": f"{project.parent}.coder@{os.uname().nodename}"}
+    with subprocess.Popen(["tail", "-f", "/dev/null"], env={**os.environ, **mark}) as left:
+        try:
+            assert run(project, *over_ssh(str(project), "true")).returncode == 0
+            assert left.wait(DEADLINE_S) == -signal.SIGKILL
+        finally:
+            left.kill()
+
+
+def pids(project: Path) -> list[int]:
+    path = project / "pids"
+    return [int(line) for line in path.read_text().split()] if path.exists() else []

@@ -168,19 +168,29 @@ def read_record(path: Path) -> RunRecord | None:
         return None
 
 
-async def end_processes(members: RunProcesses, *, grace_s: float, patience: trio.CancelScope | None = None) -> int:
+async def end_processes(
+    members: RunProcesses, *, grace_s: float, patience: trio.CancelScope | None = None, by_themselves_s: float = 0.0
+) -> int:
     """SIGTERM to all, `grace_s` later SIGKILL to what is left, until a look finds none; how many were found in all.
 
-    Cancelling `patience` ends the grace time. What SIGKILL does not end within 10 s is logged and left.
+    `by_themselves_s`: what ends within that is not told to. Cancelling `patience` ends both times. What SIGKILL does
+    not end within 10 s is logged and left.
     """
     told: set[Process] = set()
-    with patience or trio.CancelScope(), trio.move_on_after(grace_s):
+    with patience or trio.CancelScope():
+        with trio.move_on_after(by_themselves_s):
+            await wait_ended(members.alive())
+        await tell_to_end(members, told, grace_s)
+    killed = await kill_until_none(members)
+    return len(told | killed)
+
+
+async def tell_to_end(members: RunProcesses, told: set[Process], grace_s: float) -> None:
+    with trio.move_on_after(grace_s):
         while found := members.alive():
             signal_each([process for process in found if process not in told], signal.SIGTERM)
             told.update(found)
             await wait_ended(found)
-    killed = await kill_until_none(members)
-    return len(told | killed)
 
 
 async def kill_until_none(members: RunProcesses) -> set[Process]:

@@ -36,6 +36,9 @@ log = logging.getLogger(__name__)
 ARGUMENT_BYTES: Final = 128 * 1024
 """MAX_ARG_STRLEN, execve(2)."""
 
+LEFT_BEHIND_S: Final = 1.0
+"""For what a command that has ended left behind: Codex starts its `notify` and exits, and that takes 0.7 s."""
+
 PASSING: Final = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
 """Why a process cannot be made now, and may be later."""
 
@@ -129,7 +132,12 @@ async def run_command(handout: Handout, files: RunFiles, record: RunRecord, plac
             nursery.start_soon(output.run)
             end = await supervise(process, budget_secs_for(handout.task, place.settings.runner), orders)
             members = RunProcesses(marks=marks, host=os.getpid())
-            left = await end_processes(members, grace_s=place.settings.runner.grace_secs, patience=orders.patience)
+            left = await end_processes(
+                members,
+                grace_s=place.settings.runner.grace_secs,
+                patience=orders.patience,
+                by_themselves_s=LEFT_BEHIND_S if isinstance(end, Exited) else 0.0,
+            )
             nursery.cancel_scope.cancel()
         output.finish()
         if left and isinstance(end, Exited):

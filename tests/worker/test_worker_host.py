@@ -395,6 +395,16 @@ def test_sigterm_at_the_end_of_the_budget_lets_a_command_end_by_itself(space: Wo
     assert space.wait_file("bye") == "bye"
 
 
+def test_what_a_command_leaves_has_a_moment_to_end_by_itself(space: Workspace) -> None:
+    """Codex starts its `notify` and exits: ended at once, what that says would never arrive."""
+    mark = space.worker.path / "said"
+    space.shell(f"(sleep 0.3; echo yes > {mark}) & exit 0")
+    space.send()
+    space.start()
+    assert space.result()["status"] == "success"
+    assert mark.read_text() == "yes\n"
+
+
 def test_what_a_command_leaves_in_the_background_ends_with_it(space: Workspace) -> None:
     space.shell(f"setsid {BLOCK} & echo done")
     space.send()
