@@ -11,7 +11,7 @@ from click.shell_completion import CompletionItem
 
 from .client import Client
 from .invocation import Invocation
-from .shapes import FINAL_STATES, TaskList, Worker, WorkerList
+from .shapes import FINAL_STATES, Decision, Decisions, Escalations, TaskList, Worker, WorkerList
 
 PATIENCE_SECS: Final = 1.0
 """For the daemon's answer: a person who pressed TAB waits for it."""
@@ -100,6 +100,41 @@ queued_tasks: Final = tasks_in("queued")
 waiting_tasks: Final = tasks_in(*WAITING)
 unfinished_tasks: Final = tasks_in(*UNFINISHED)
 ended_tasks: Final = tasks_in(*FINAL_STATES)
+
+
+def questions(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Ids of those that wait for an answer, oldest first."""
+    return [
+        CompletionItem(each["id"], help=each["summary"].split("\n")[0][:60])
+        for each in open_questions(ctx)
+        if each["id"].startswith(incomplete)
+    ]
+
+
+def choices(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Of the question whose id stands before."""
+    return [
+        CompletionItem(choice["id"], help=choice["label"])
+        for each in open_questions(ctx)
+        for choice in each["choices"]
+        if each["id"] == ctx.params.get("id") and choice["id"].startswith(incomplete)
+    ]
+
+
+def open_questions(ctx: click.Context) -> list[Decision]:
+    found = ask(ctx, "decision.list", {}, Decisions)
+    return found["decisions"] if found is not None else []
+
+
+def unacked(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The numbers of escalations that nobody acknowledged, oldest first."""
+    given = ctx.params.get(str(param.name)) or ()
+    found = ask(ctx, "escalation.list", {"unacked": True, "limit": NEWEST}, Escalations)
+    return [
+        CompletionItem(str(each["seq"]), help=each["entry"]["summary"].split("\n")[0][:60])
+        for each in (found["escalations"] if found is not None else [])
+        if str(each["seq"]).startswith(incomplete) and each["seq"] not in given
+    ]
 
 
 def event_types(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:

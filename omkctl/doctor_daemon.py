@@ -25,7 +25,7 @@ def check_daemon(facts: Facts) -> Iterator[Finding]:
 WHY_IT_ENDED = {
     "6": "another daemon has the session or the socket",
     "7": "the log is of a newer omkd",
-    "78": "the log is damaged, or the configuration or a path cannot be",
+    "78": "the log is damaged, or the configuration or a path cannot be used",
 }
 
 

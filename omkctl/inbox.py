@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final, cast
 
 from .client import Client
-from .deciding import asker, open_questions
+from .deciding import ALLOW_ONCE, asker, open_questions
 from .history import all_items, newest_tasks
 from .options import ALL_LINES
 from .shapes import Decision, Escalation, Task, Worker, WorkerList
@@ -72,12 +72,28 @@ def of_decision(asked: Decision) -> Item:
         id=asked["id"],
         kind="decision",
         ts=asked["asked"],
-        says=f"{asker(asked)}: {asked['summary']}",
-        next=f"omkctl approve {asked['id']}",
+        says=question_text(asked),
+        next=next_of(asked),
         worker=asked["worker"],
         task_id=asked["task_id"],
         decision=asked,
     )
+
+
+def question_text(asked: Decision) -> str:
+    """`kimi (t3) wants: npm test`: a name that the summary begins with is not said twice."""
+    worker, summary = asked["worker"], asked["summary"]
+    if worker is not None and summary.startswith(f"{worker} "):
+        return f"{asker(asked)}{summary[len(worker) :]}"
+    return f"{asker(asked)}: {summary}"
+
+
+def next_of(asked: Decision) -> str:
+    """A yes where that is one choice, else its choices by name."""
+    yes = [choice for choice in asked["choices"] if choice["kind"] == ALLOW_ONCE]
+    if len(yes) == 1:
+        return f"omkctl approve {asked['id']}"
+    return f"omkctl answer {asked['id']} {'|'.join(choice['id'] for choice in asked['choices'])}"
 
 
 def of_escalations(escalations: Iterable[Escalation], asked_in: set[int]) -> Iterator[Item]:

@@ -13,7 +13,7 @@ from omkd.protocol.jsonrpc import Connection, ErrorResponse, Notification, Respo
 from omkd.protocol.limits import SERVER_LINE_BYTES
 
 from . import json_text
-from .failures import daemon_error
+from .failures import daemon_error, usage
 
 RECEIVE_BYTES: Final = 64 * 1024
 
@@ -84,7 +84,11 @@ class Link:
     def ask(self, method: str, params: object, deadline: Deadline) -> object:
         """The result. Raises DaemonError for an error, Lost (also when the daemon says that it is ending), Late."""
         number = next(self._ids)
-        self._send(self._rpc.encode_request(number, method, params), deadline)
+        try:
+            line = self._rpc.encode_request(number, method, params)
+        except UnicodeEncodeError as fault:
+            raise usage(f"{fault.object[:80]!r} is not UTF-8: nothing was sent") from fault
+        self._send(line, deadline)
         while True:
             match self._next(deadline):
                 case Notification() as note:

@@ -22,12 +22,13 @@ def waiting(status: Status, now: datetime) -> list[str]:
     return [f"          {task['id']} waits longest, {duration_text(seconds_since(task['queued'], now))}{why}"]
 
 
-def failures(status: Status) -> list[str]:
+def failures(status: Status, now: datetime) -> list[str]:
     """The last ones, the newest first."""
     lines = []
     for task in status["last_failures"]:
         said = task["result"]["summary"] if task["result"] is not None else task["why"] or ""
-        lines.append(f"  {task['state']:<7} {task['id']} ({holder(task)}): {one_line(said, WHY_CHARS)}")
+        ago = f", {duration_text(seconds_since(task['finished'], now))} ago" if task["finished"] else ""
+        lines.append(f"  {task['state']:<7} {task['id']} ({holder(task)}{ago}): {one_line(said, WHY_CHARS)}")
     return lines
 
 

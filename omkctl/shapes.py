@@ -153,8 +153,10 @@ class Notice(TypedDict):
     sent: int
     failed: int
     suppressed: int
+    reminded: int
     last_sent: str | None
     last_error: str | None
+    seq: int
 
 
 class Status(TypedDict):

@@ -9,12 +9,17 @@ from .failures import usage
 
 MISSING = "no text: give it as an argument, after --, with --file F, or on stdin with --file -"
 
+EMPTY = "the text is empty: say what it is about"
+
 
 def text_of(words: tuple[str, ...], file: str | None) -> str:
-    """Raises Failure (usage) when there is none, or two."""
+    """Raises Failure (usage) when there is none, or two, or nothing in it."""
     if file is None and not words:
         raise usage(MISSING)
-    return text_or_none(words, file) or ""
+    text = text_or_none(words, file) or ""
+    if not text.strip():
+        raise usage(EMPTY)
+    return text
 
 
 def text_or_none(words: tuple[str, ...], file: str | None) -> str | None:

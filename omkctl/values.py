@@ -10,6 +10,9 @@ from typing import Final
 from . import json_text
 
 UNIT_SECS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+MAX_SECS: Final = 36500 * 86400
+"""A century: what is longer is a slip, and dates and the system's clocks end somewhere."""
+
 DURATION: Final = re.compile(r"(\d+d)?(\d+h)?(\d+m)?(\d+(\.\d+)?s?)?")
 RFC3339: Final = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(\.\d{1,9})?([Zz]|[+-]\d{2}:\d{2})")
 
@@ -19,7 +22,10 @@ def duration_secs(text: str) -> float:
     if not text or not DURATION.fullmatch(text) or not text.isascii():
         raise ValueError(f"{text!r} is no duration: write 90, 90s, 10m, 2h or 1h30m")
     parts = re.findall(r"(\d+(?:\.\d+)?)([dhms]?)", text)
-    return sum(float(number) * UNIT_SECS[unit] for number, unit in parts)
+    secs = sum(float(number) * UNIT_SECS[unit] for number, unit in parts)
+    if secs > MAX_SECS:
+        raise ValueError(f"{text!r} is too long: at most {MAX_SECS // UNIT_SECS['d']}d")
+    return secs
 
 
 def whole_secs(text: str) -> int:

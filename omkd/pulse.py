@@ -84,12 +84,14 @@ def status_words(state: State, syncing_s: float | None = None) -> str:
 
 
 class FoldProgress:
-    """While a start reads a long log, systemd is asked for more time. `note` is called for each unit."""
+    """While a start reads a long log, systemd is asked for more time: soon, and again and again. `note` is called for
+    each unit.
+    """
 
     def __init__(self, notifier: Notifier, clock: Callable[[], float]) -> None:
         self._notifier = notifier
         self._clock = clock
-        self._said_at = clock()
+        self._say_at = clock()
         self._count = 0
         self._reads = True
 
@@ -97,8 +99,8 @@ class FoldProgress:
         if not self._reads:
             return
         self._count += 1
-        if self._count % FOLD_LOOK_UNITS == 0 and self._clock() - self._said_at >= EXTEND_EVERY_S:
-            self._said_at = self._clock()
+        if self._count % FOLD_LOOK_UNITS == 0 and self._clock() >= self._say_at:
+            self._say_at = self._clock() + EXTEND_EVERY_S
             self._notifier.extend_timeout(EXTEND_SECS, f"reads the log: {self._count:,} units so far")
 
     def end(self) -> None:

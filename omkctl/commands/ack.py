@@ -6,6 +6,7 @@ from typing import Final, cast
 
 import click
 
+from omkctl import completers
 from omkctl.client import Client
 from omkctl.events_text import escalation_line
 from omkctl.failures import Exit, usage
@@ -21,7 +22,7 @@ SEQS_AT_ONCE: Final = 1000
 
 
 @click.command("ack", cls=Verb)
-@click.argument("seqs", nargs=-1, type=click.IntRange(min=1), metavar="[SEQ...]")
+@click.argument("seqs", nargs=-1, type=click.IntRange(min=1), metavar="[SEQ...]", shell_complete=completers.unacked)
 @click.option("--all-shown", is_flag=True, help="All that `tail-escalations --unacked` shows now.")
 @click.option("--note", default="", metavar="TEXT", help="What came of it; the record keeps it.")
 @click.pass_obj

@@ -2,13 +2,14 @@
 
 import click
 
+from omkctl import completers
 from omkctl.deciding import ALLOW_ALWAYS, ALLOW_ONCE, decide_by_kind, show_decided
 from omkctl.invocation import Invocation
 from omkctl.verb import Verb
 
 
 @click.command("approve", cls=Verb)
-@click.argument("id", metavar="ID")
+@click.argument("id", metavar="ID", shell_complete=completers.questions)
 @click.option("--always", is_flag=True, help="Not only this once: the choice that allows it for good.")
 @click.option("--note", default="", metavar="TEXT", help="The record keeps it, and who asked is told.")
 @click.pass_obj

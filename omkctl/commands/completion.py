@@ -15,7 +15,7 @@ VARIABLE = "_OMKCTL_COMPLETE"
 @click.argument("shell", type=click.Choice(SHELLS))
 @click.pass_obj
 def command(invocation: Invocation, shell: str) -> None:
-    """The script that makes SHELL complete commands, options, and what the daemon knows: workers, tasks, event types.
+    """The script that makes SHELL complete commands, options, and what the daemon knows: workers, tasks, questions.
 
     \b
     echo 'eval "$(omkctl completion bash)"' >> ~/.bashrc

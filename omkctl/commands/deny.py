@@ -2,13 +2,14 @@
 
 import click
 
+from omkctl import completers
 from omkctl.deciding import REJECT_ONCE, decide_by_kind, show_decided
 from omkctl.invocation import Invocation
 from omkctl.verb import Verb
 
 
 @click.command("deny", cls=Verb)
-@click.argument("id", metavar="ID")
+@click.argument("id", metavar="ID", shell_complete=completers.questions)
 @click.option("--note", default="", metavar="TEXT", help="Why, or what to do instead: it reaches the agent.")
 @click.pass_obj
 def command(invocation: Invocation, id: str, note: str) -> None:

@@ -4,6 +4,7 @@ import os
 
 import click
 
+from omkctl.doctor_daemon import WHY_IT_ENDED
 from omkctl.failures import Exit, Failure
 from omkctl.invocation import Invocation
 from omkctl.service_manager import Systemd, is_lingering, unit_dir
@@ -55,9 +56,12 @@ def show(invocation: Invocation, found: Installed, facts: dict[str, object]) -> 
         return
     pid = f", pid {facts['pid']}" if facts["pid"] else ""
     out.line(f"{found.service_unit}: {facts['active']} ({facts['sub']}{pid})")
-    out.text(f"  says      {facts['says'] or 'nothing'}")
+    out.text(f"  {'says' if found.runs else 'said'}      {facts['says'] or 'nothing'}")
     if facts["result"] != "success":
-        out.line(f"  ended     {facts['result']}, exit status {facts['exit_status']}: omkctl service logs")
+        why = WHY_IT_ENDED.get(str(facts["exit_status"]), "omkctl service logs")
+        out.line(f"  ended     {facts['result']}, exit status {facts['exit_status']}: {why}; see omkctl doctor")
+    elif not found.runs:
+        out.line(f"  start     systemctl --user start {found.service_unit}")
     out.line(f"  restarts  {facts['restarts']}")
     out.line(f"  login     {'starts with it' if facts['enabled'] else 'does not start with it'}")
     out.line(f"  logout    {'goes on' if facts['lingering'] else 'ends with it (loginctl enable-linger)'}")

@@ -1,5 +1,6 @@
 """`omkctl shutdown`: ends the daemon, and the work only when told to. Returns when the daemon has gone."""
 
+import time
 from datetime import datetime
 from typing import Final, cast
 
@@ -11,6 +12,8 @@ from omkctl.failures import Exit, Failure
 from omkctl.invocation import Invocation
 from omkctl.link import Deadline, Late, Lost
 from omkctl.live_line import LiveLine
+from omkctl.locate import Address, lock_is_held
+from omkctl.lock_holders import text_of
 from omkctl.render import say
 from omkctl.shapes import Ending, Hello, Status
 from omkctl.values import duration_text
@@ -23,6 +26,9 @@ HOST_SECS: Final = 10.0
 """For a host to end, beyond twice its grace time."""
 
 LOOK_EVERY_SECS: Final = 1.0
+
+LOCK_LOOK_SECS: Final = 0.02
+"""Nobody tells when a lock is let go, and to wait for it as its next holder would keep out the next daemon."""
 
 SLACK_SECS: Final = 0.2
 """The daemon's clock for a drain began so much earlier than ours, at most."""
@@ -44,12 +50,13 @@ def command(invocation: Invocation, drain: int | None, workers: bool) -> None:
     asked = {"drain_secs": drain, "workers": workers or None}
     given = {name: value for name, value in asked.items() if value is not None}  # an older daemon knows neither
     waits_for = client.call("omkd.shutdown", given, Ending, repeatable=False).get("waits_for", [])
-    if waits_for:
-        say(f"waits for {' '.join(waits_for)}, at most {duration_text(drain or 0)}")
     limit = (drain or 0) + grace + ENDED_SECS
-    ran_out = Deadline.after((drain or 0) - SLACK_SECS)
+    deadline, ran_out = Deadline.after(limit), Deadline.after((drain or 0) - SLACK_SECS)
     try:
-        left = until_gone(client, waits_for, Deadline.after(limit))
+        if waits_for:
+            say(f"waits for {' '.join(waits_for)}, at most {duration_text(drain or 0)}")
+        left = until_gone(client, waits_for, deadline)
+        until_at_rest(invocation.address, hello["pid"], deadline)
     except Late:
         text = f"omkd (pid {hello['pid']}) was asked to end and is still there after {limit:g} s"
         raise Failure(Exit.NEGATIVE, "still_there", text, data={"pid": hello["pid"]}) from None
@@ -96,3 +103,14 @@ def until_gone(client: Client, waits_for: list[str], deadline: Deadline) -> list
             line.draw(f"{elapsed}: waits for {' '.join(waits_for) or 'the hosts and the disk'}")
         link.wait_closed(deadline)
     return []
+
+
+def until_at_rest(address: Address, pid: int, deadline: Deadline) -> None:
+    """Returns when that daemon holds no lock any more. Raises Late.
+
+    It closes its connections first, then writes its last snapshot: until it is done a copy of the session would catch
+    it at that, and the next daemon would find the session held.
+    """
+    while any(lock_is_held(lock) and text_of(lock).get("pid") == pid for lock in address.locks):
+        deadline.left_s()
+        time.sleep(LOCK_LOOK_SECS)

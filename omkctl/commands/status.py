@@ -1,6 +1,7 @@
 """`omkctl status`: one screen; what needs a person comes first."""
 
 from datetime import UTC, datetime
+from typing import Final
 
 import click
 
@@ -12,6 +13,13 @@ from omkctl.progress import how_far
 from omkctl.render import Output, one_line
 from omkctl.shapes import STATES, Status, Task, Worker
 from omkctl.verb import Verb
+
+STOPPED: Final = (
+    ("stalled", "no sign of life from", "omkctl doctor"),
+    ("dead", "given up", "omkctl doctor"),
+    ("paused", "paused", "omkctl worker resume NAME"),
+)
+"""States of a worker that does nothing, what is said of them, and what to do next."""
 
 
 @click.command("status", cls=Verb)
@@ -41,11 +49,11 @@ def show(status: Status, running: list[Task], out: Output) -> None:
     for line in overview.waiting(status, datetime.now(UTC)):
         out.line(line)
     if status["unacked"]:
-        out.line(f"  needs a person: {status['unacked']} (omkctl tail-escalations --unacked; omkctl ack)")
+        out.line(f"  needs a person: {status['unacked']} (omkctl inbox)")
     if status["draining"] is not None:
         out.line(f"  it is to end, and waits for {' '.join(status['draining']) or 'nothing more'}")
     show_faults(status, out)
-    for line in overview.failures(status):
+    for line in overview.failures(status, datetime.now(UTC)):
         out.line(line)
     out.line()
     if status["workers"]:
@@ -62,10 +70,10 @@ def show_running(running: list[Task], workers: list[Worker], out: Output) -> Non
 
 
 def show_faults(status: Status, out: Output) -> None:
-    for state, says in (("stalled", "no sign of life from"), ("dead", "given up"), ("paused", "paused")):
+    for state, says, then in STOPPED:
         names = [worker["name"] for worker in status["workers"] if worker["state"] == state]
         if names:
-            out.line(f"  {says}: {' '.join(names)}")
+            out.line(f"  {says}: {' '.join(names)} ({then})")
     if status["rejected_lines"]:
         out.line(
             f"  lines of workers that were skipped: {status['rejected_lines']} (omkctl events --type LineRejected)"

@@ -122,6 +122,32 @@ def shared_complete(shared_crew: Place) -> Complete:
     return completing(shared_crew)
 
 
+def test_what_waits_for_a_person_is_offered(daemon: Daemon, complete: Complete) -> None:
+    client = daemon.client()
+    asked = [
+        client.call(
+            "decision.ask",
+            summary="delete it?",
+            choices=[
+                {"id": f"yes{n}", "label": "Yes", "kind": "allow_once"},
+                {"id": "no", "label": "No", "kind": "reject_once"},
+            ],
+            timeout_secs=300,
+        )["id"]
+        for n in range(2)
+    ]
+    seen, unseen = [
+        str(client.call("event.publish", event={"PersonNeeded": {"text": "look"}})["seq"]) for _ in range(2)
+    ]
+    for verb in ("approve", "deny", "answer"):
+        assert complete(f"omkctl {verb} ") == asked
+    assert complete(f"omkctl answer {asked[1]} ") == ["yes1", "no"]
+    assert complete(f"omkctl answer {asked[0]} n") == ["no"]
+    assert complete("omkctl ack ")[-2:] == [seen, unseen]
+    assert complete(f"omkctl ack {seen} ")[-1:] == [unseen]
+    assert seen not in complete(f"omkctl ack {seen} ")
+
+
 def test_without_a_daemon_nothing_is_offered_and_nothing_is_said(complete: Complete) -> None:
     assert complete("omkctl worker show ") == []
     assert complete("omkctl rpc ") == []

@@ -101,6 +101,26 @@ def test_the_inbox_has_all_that_waits_oldest_first_and_each_once(scripted: Scrip
     assert "omkctl approve t1-1" in ran.out
 
 
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"summary": "coder wants: make all"}, "coder (t1) wants: make all"),
+        ({"summary": "which port?"}, "coder (t1): which port?"),
+        ({"summary": "coders wants it"}, "coder (t1): coders wants it"),
+        ({"summary": "None of it?", "worker": None, "task_id": None}, "worker coder: None of it?"),
+    ],
+)
+def test_the_inbox_says_once_who_asks(scripted: Scripted, omkctl: Omkctl, changed: dict[str, Any], says: str) -> None:
+    scripted(daemon_with(decision(**changed)))
+    (item,) = [json.loads(line) for line in lines(omkctl("inbox", "--json").out)]
+    assert item["summary"] == says
+
+
+def test_the_inbox_names_the_choices_where_there_is_no_plain_yes(scripted: Scripted, omkctl: Omkctl) -> None:
+    scripted(daemon_with(decision(choices=[DENY, {**ALLOW, "id": "a"}, {**ALLOW, "id": "b"}])))
+    assert "omkctl answer t1-1 no|a|b" in omkctl("inbox").out
+
+
 def test_the_inbox_in_json_is_one_object_a_line(scripted: Scripted, omkctl: Omkctl) -> None:
     scripted(full())
     items = [json.loads(line) for line in lines(omkctl("inbox", "--json").out)]

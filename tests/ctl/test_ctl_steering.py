@@ -149,7 +149,7 @@ def test_an_agent_asks_and_a_person_acknowledges(person: Run, place: Place) -> N
     ]
     assert fields == {"text": "which one?", "worker_id": "asker", "task_id": id}
     good(person("escalate", "--", "and", "this"))
-    assert "needs a person: 2 (omkctl tail-escalations --unacked" in good(person("status"))
+    assert "needs a person: 2 (omkctl inbox)" in good(person("status"))
     first, second = [json.loads(line) for line in good(person("tail-escalations", "--unacked", "--json")).splitlines()]
     assert (first["summary"], second["summary"]) == ("which one?", "and this")
     assert good(person("ack", str(first["seq"]), "--note", "the second")) == f"seen: {first['seq']}\n"
@@ -302,6 +302,12 @@ def test_an_interrupted_shutdown_ends_all_the_same(
         (["worker", "update", "wc"], 2, "nothing to change"),
         (["worker", "pause", "wcc"], 3, "did you mean 'wc'"),
         (["shutdown", "--drain", "soon"], 2, "is no duration"),
+        (["send-task", "wc", "x", "--not-before", "90000000h"], 2, "is too long: at most 36500d"),
+        (["send-task", "wc", "x", "--budget", "99999999999999999999h"], 2, "is too long: at most 36500d"),
+        (["send-task", "wc", " "], 2, "the text is empty"),
+        (["escalate", ""], 2, "the text is empty"),
+        (["send-task", "wc", "x", "--key", "\udce9"], 2, "is not UTF-8: nothing was sent"),
+        (["worker", "apply", "/dev/null", "--prune"], 2, "names no worker"),
     ],
 )
 @pytest.mark.usefixtures("wc")

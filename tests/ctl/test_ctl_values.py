@@ -172,3 +172,9 @@ def test_a_duration_is_its_two_largest_units(secs: float, text: str) -> None:
 
 def test_a_clock_that_was_set_back_makes_no_negative_time() -> None:
     assert values.seconds_since("2026-05-25T10:00:05.5Z", datetime(2026, 5, 25, 10, tzinfo=UTC)) == 0
+
+
+@pytest.mark.parametrize("text", ["36501d", "90000000h", "99999999999999999999", "9" * 400])
+def test_a_duration_past_all_calendars_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is too long: at most 36500d"):
+        values.duration_secs(text)

@@ -1,6 +1,7 @@
 """`health`, `config`, `reload`, and what `status` says of a real daemon."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,18 @@ WELL: dict[str, Any] = {
     "draining": None,
     "rejected_lines": 3,
     "retried_writes": [],
-    "notices": [{"name": "n", "sent": 1, "failed": 0, "suppressed": 0, "last_sent": TS, "last_error": None}],
+    "notices": [
+        {
+            "name": "n",
+            "sent": 1,
+            "failed": 0,
+            "suppressed": 0,
+            "reminded": 0,
+            "last_sent": TS,
+            "last_error": None,
+            "seq": 9,
+        }
+    ],
     "connections": 1,
 }
 
@@ -162,6 +174,7 @@ def test_status_says_what_waits_and_why_and_what_failed(daemon: Daemon, person: 
     said = good(person("status"))
     assert "build-2 waits longest, " in said
     assert "paused" in said.partition("build-2 waits longest, ")[2].partition("\n")[0]
-    assert "  failed  build-1 (coder): no compiler\n" in said
+    assert re.search(r"^  failed  build-1 \(coder, \d+s ago\): no compiler$", said, re.MULTILINE)
+    assert "  paused: coder (omkctl worker resume NAME)\n" in said
     assert " free\n" in said
     assert "needs a person: 1 " in said

@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from attrs import define
@@ -107,8 +107,8 @@ class Manager:
 
 
 @contextlib.contextmanager
-def running_manager(root: Path) -> Iterator[Manager]:
-    """Answers when this is entered; at the end it and its units are gone."""
+def running_manager(root: Path, prefix: Sequence[str] = ()) -> Iterator[Manager]:
+    """Answers when this is entered; at the end it and its units are gone. `prefix`: a command that starts it."""
     environment = {
         "PATH": os.environ["PATH"],
         "HOME": str(root),
@@ -121,7 +121,7 @@ def running_manager(root: Path) -> Iterator[Manager]:
     write_units(root / "config" / "systemd" / "user", root)
     with booted(), (root / "systemd.log").open("wb") as log:
         process = subprocess.Popen(
-            [SYSTEMD, "--user"],
+            [*prefix, SYSTEMD, "--user"],
             env=environment | {"SYSTEMD_LOG_TARGET": "console"},
             stdin=subprocess.DEVNULL,
             stdout=log,

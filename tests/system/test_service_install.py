@@ -115,6 +115,7 @@ def test_without_now_it_is_enabled_and_how_to_start_it_is_said(service: Service,
     done = omkctl("service", "install")
     assert service.show("ActiveState") == "inactive"
     assert f"it is not started: systemctl --user start {service.unit}" in done.stderr
+    assert f"  start     systemctl --user start {service.unit}\n" in omkctl("service", "status", status=1).stdout
     service.start()
     assert "active (running" in omkctl("service", "status").stdout
 
@@ -197,6 +198,8 @@ def test_a_start_that_fails_says_where_to_look(service: Service, omkctl: Omkctl)
     assert f"see omkctl --session {service.place.name} service logs" in said
     status = json.loads(omkctl("service", "status", "--json", status=1).stdout)
     assert (status["active"], status["exit_status"]) == ("failed", 78)
+    ended = "  ended     exit-code, exit status 78: the log is damaged, or the configuration or a path cannot be used"
+    assert f"{ended}; see omkctl doctor\n" in omkctl("service", "status", status=1).stdout
     found = json.loads(omkctl("doctor", "--json", status=1).stdout)["findings"]
     assert {"daemon", "config"} <= {each["check"] for each in found}
     assert any("has failed with exit status 78" in each["what"] for each in found)
@@ -210,17 +213,6 @@ def test_status_says_what_the_daemon_says(service: Service, omkctl: Omkctl) -> N
     status = json.loads(omkctl("service", "status", "--json").stdout)
     assert (status["pid"], status["says"]) == (service.pid, "0 workers, 0 running, 0 queued")
     assert (status["enabled"], status["socket"]) == (True, "inactive")
-
-
-def test_logs_are_the_journals_with_what_one_adds(service: Service, omkctl: Omkctl) -> None:
-    """journalctl is put in: there is no journal of this manager's."""
-    fake = service.manager.root / "bin" / "journalctl"
-    fake.parent.mkdir(exist_ok=True)
-    fake.write_text('#!/bin/sh\necho "$@"\n')
-    fake.chmod(0o755)
-    path = f"{fake.parent}:{service.manager.environment['PATH']}"
-    said = omkctl("service", "logs", "-n", "5", "--grep", "a b", PATH=path).stdout
-    assert said == f"--user --unit={service.unit} -n 5 --grep a b\n"
 
 
 def test_without_a_systemd_of_the_user_it_says_what_to_do(service: Service, omkctl: Omkctl) -> None:

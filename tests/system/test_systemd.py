@@ -1,5 +1,6 @@
 """The units in a real `systemd --user`: what systemd says of omkd is so, and what it does to omkd loses nothing."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -95,6 +97,60 @@ def test_status_says_what_is_done_and_what_needs_a_person(service: Service) -> N
     service.wait_for("StatusText", "1 worker, 1 running, 1 queued")
     client.call("event.publish", event={"PersonNeeded": {"text": "which port?"}})
     service.wait_for("StatusText", "1 worker, 1 running, 1 queued, 1 needs you")
+    client.close()
+
+
+LONG_LOG_UNITS = 100_000
+"""A second of reading on a fast machine: enough to catch the daemon at it."""
+
+START_LIMIT_S = 3
+
+
+def write_log(service: Service, units: int) -> None:
+    """A log of so many units that mean nothing."""
+    session = service.place.session
+    session.events.mkdir(parents=True, mode=0o700)
+    line = (
+        '{{"seq":{},"ts":"2026-11-20T15:15:00Z","by":{{"kind":"omkd"}},"synced":{},'
+        '"events":[{{"DisclosureLine":"x"}}]}}\n'
+    )
+    with (session.events / f"{1:020}.jsonl").open("w") as file:
+        file.writelines(line.format(seq, seq - 1) for seq in range(1, units + 1))
+
+
+@pytest.fixture
+def short_start(service: Service) -> Iterator[None]:
+    """A start of this session may take three seconds, and what omkd asks for on top."""
+    drop_in = service.manager.root / "config" / "systemd" / "user" / f"{service.unit}.d" / "start.conf"
+    drop_in.parent.mkdir()
+    drop_in.write_text(f"[Service]\nTimeoutStartSec={START_LIMIT_S}\n")
+    service.manager.systemctl("daemon-reload")
+    yield
+    shutil.rmtree(drop_in.parent)
+    service.manager.systemctl("daemon-reload")
+
+
+@pytest.mark.systemd
+@pytest.mark.usefixtures("short_start")
+def test_a_start_that_reads_a_long_log_may_take_longer_than_its_limit(service: Service) -> None:
+    """It is held up at that, so that the limit passes on a fast machine, too."""
+    write_log(service, LONG_LOG_UNITS)
+    service.manager.systemctl("start", "--no-block", service.unit)
+    wait_until(lambda: service.show("StatusText").startswith("reads the log: "), "it does not ask for time", DEADLINE_S)
+    pid = service.pid
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        begun_s = int(service.show("ExecMainStartTimestampMonotonic")) / 1_000_000
+        passed = begun_s + START_LIMIT_S + 1
+        wait_until(lambda: time.monotonic() > passed, "the clock stands", DEADLINE_S)
+        assert service.show("ActiveState") == "activating"
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+    service.wait_for("ActiveState", "active")
+    assert (service.pid, service.show("NRestarts")) == (pid, "0")
+    client = service.client()
+    assert client.call("omkd.status")["seq"] > LONG_LOG_UNITS
     client.close()
 
 

@@ -1,0 +1,174 @@
+"""Backup and restore, by the very commands of docs/operations.md, of a session that is at work and of one at rest."""
+
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from omkctl.commands.shutdown import until_at_rest
+from omkctl.link import Deadline, Late
+from omkctl.locate import Address
+from omkd.store.locks import lock_holder, take_lock
+from tests.kit import Client, Place, end_hosts, events_called, running_daemon, wait_until
+from tests.system.system_kit import add_shell, consistent, fifo, open_gate, result, send, state, wait
+
+PAGE = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+DEADLINE_S = 60
+ANSWERED_BEFORE = 30
+"""Tasks that are answered when the copy begins; more follow while it is made."""
+
+
+def recipe(name: str) -> str:
+    """The commands behind `<!-- test: NAME -->`."""
+    found = re.search(rf"<!-- test: {re.escape(name)} -->\n```sh\n(.*?)```", PAGE, re.DOTALL)
+    assert found is not None, f"docs/operations.md has no commands {name!r}"
+    return found[1]
+
+
+def typed(place: Place, script: str) -> str:
+    """What a shell says to it, in the home directory of the session's user."""
+    done = subprocess.run(
+        ["sh", "-c", script],
+        cwd=place.root,
+        env=place.environment,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=False,
+    )
+    assert done.returncode == 0, (script, done)
+    return done.stdout
+
+
+@contextmanager
+def home_of(root: Path) -> Iterator[Place]:
+    """A user whose session `default` is where it is without any setting, and who has nothing else."""
+    (root / ".local" / "state").mkdir(parents=True)
+    (root / "s").symlink_to(root / ".local" / "state")
+    place = Place(root, name="default")
+    del place.environment["XDG_STATE_HOME"], place.environment["OMK_SESSION"]
+    place.environment["PATH"] = f"{Path(sys.executable).parent}:{place.environment['PATH']}"
+    try:
+        yield place
+    finally:
+        end_hosts(place)
+
+
+@pytest.fixture
+def home() -> Iterator[Place]:
+    with tempfile.TemporaryDirectory(prefix="omk-") as root, home_of(Path(root)) as place:
+        yield place
+
+
+@pytest.fixture
+def other_home() -> Iterator[Place]:
+    with tempfile.TemporaryDirectory(prefix="omk-") as root, home_of(Path(root)) as place:
+        yield place
+
+
+class Sending(threading.Thread):
+    """Sends one task after the other until it is told to stop; `answered` are those on disk."""
+
+    def __init__(self, place: Place) -> None:
+        super().__init__(name="sending")
+        self._place = place
+        self._enough = threading.Event()
+        self.answered: list[str] = []
+        self.start()
+
+    def run(self) -> None:
+        with closing(Client(self._place.socket)) as client:
+            while not self._enough.is_set():
+                self.answered.append(send(client, "echo did it", "any"))
+
+    def stop(self) -> None:
+        self._enough.set()
+        self.join(DEADLINE_S)
+
+
+def ends(place: Place) -> Counter[str]:
+    """How often each task is recorded as ended."""
+    return Counter(each["task_id"] for each in events_called(place, "TaskFinished"))
+
+
+def test_a_copy_of_a_session_at_work_has_each_answered_task_and_goes_on_with_them(
+    home: Place, other_home: Place
+) -> None:
+    with running_daemon(home) as daemon:
+        client = daemon.client()
+        for name in ("w1", "w2"):
+            add_shell(client, name, window=4)
+        sending = Sending(home)
+        wait_until(lambda: len(sending.answered) >= ANSWERED_BEFORE, "nothing is answered")
+        before = list(sending.answered)
+        said = typed(home, recipe("backup"))
+        sending.stop()
+        assert said.endswith("consistent\n")
+        assert len(sending.answered) > len(before), "nothing was sent while it was copied"
+        client.call("omkd.shutdown", workers=True)
+        daemon.process.wait(DEADLINE_S)
+    (home.root / "omk-backup").rename(other_home.root / "omk-backup")
+    assert typed(other_home, recipe("restore")).endswith("consistent\n")
+    with running_daemon(other_home) as daemon:
+        client = daemon.client()
+        with consistent(client):
+            queued_since = [send(client, "echo did it", "any") for _ in range(20)]
+            assert {each["state"] for each in wait(client, *before, *queued_since)} == {"success"}
+            known = [each["task_id"] for each in events_called(other_home, "TaskQueued")]
+            wait(client, *known)
+        assert ends(other_home) == Counter(known)
+        client.call("omkd.shutdown", workers=True)
+        daemon.process.wait(DEADLINE_S)
+    assert "consistent" in typed(other_home, "omkd verify")
+
+
+def test_what_was_in_hand_at_a_session_at_rest_is_done_where_it_is_restored(home: Place) -> None:
+    """In the same place, where the old session was moved away with its hosts ended."""
+    gate = fifo(home)
+    with running_daemon(home) as daemon:
+        client = daemon.client()
+        add_shell(client)
+        done = send(client, "echo done before")
+        assert result(client, done) == ("success", "done before")
+        in_hand = send(client, f"cat {gate}; echo done after")
+        wait_until(lambda: state(client, in_hand) == "running", "it does not run")
+        host = lock_holder(home.session.worker("w").lock)
+        typed(home, "omkctl shutdown")
+        assert lock_holder(home.session.lock) is None
+        typed(home, "mkdir omk-backup; cp -a .local/state/omk/sessions/default omk-backup/")
+        assert daemon.process.wait(DEADLINE_S) == 0
+    assert lock_holder(home.session.worker("w").lock) == host
+    end_hosts(home)
+    typed(home, "mv .local/state/omk/sessions/default default.old")
+    assert typed(home, recipe("restore")).endswith("consistent\n")
+    with running_daemon(home) as daemon:
+        client = daemon.client()
+        with consistent(client):
+            wait_until(lambda: state(client, in_hand) == "running", "it is not run again")
+            open_gate(gate)
+            assert result(client, in_hand) == ("success", "done after")
+            assert result(client, done) == ("success", "done before")
+        assert ends(home) == Counter([done, in_hand])
+
+
+def test_a_shutdown_lasts_until_that_daemon_lets_the_session_go(home: Place) -> None:
+    """It closes its connections first, and writes its last snapshot then: nothing may be copied in between."""
+    session = home.session
+    address = Address(session="default", session_dir=session.path, sockets=(), locks=(session.lock,))
+    lock = take_lock(session.lock)
+    try:
+        us = lock_holder(session.lock)
+        assert us is not None
+        with pytest.raises(Late):
+            until_at_rest(address, us.pid, Deadline.after(0.05))
+        until_at_rest(address, us.pid + 1, Deadline.after(DEADLINE_S))  # the one that was asked is gone already
+    finally:
+        lock.release()
+    until_at_rest(address, us.pid, Deadline.after(DEADLINE_S))
