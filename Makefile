@@ -54,12 +54,10 @@ format: $(VENV)/.installed-dev
 docs: $(VENV)/.installed
 	$(BIN)/python docs/generate.py
 
-# `npm install` with the lock file, not `npm ci`: that one refuses the lock for packages of other platforms.
+# AGENTS="kimi-code claude": only those.
 agents: $(VENV)/.installed-dev
-	@mkdir -p .agents && cp tests/agents/package.json tests/agents/package-lock.json .agents/
-	@cd .agents && npm install --no-save --no-audit --no-fund --loglevel=error || \
-		{ echo "the npm registry did not answer, or npm is missing: no agents, nothing tested" >&2; exit 69; }
-	OMK_TEST_AGENTS=$(CURDIR)/.agents $(BIN)/pytest tests/agents
+	@$(BIN)/python tests/agents/install.py .agents
+	OMK_TEST_AGENTS=$(CURDIR)/.agents OMK_TEST_WHICH="$(AGENTS)" $(BIN)/pytest -n 2 tests/agents
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.bench

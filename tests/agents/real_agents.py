@@ -13,10 +13,16 @@ from scripted_model import Call
 
 KEY = "not-a-key"
 
+INSTALLED = os.environ.get("OMK_TEST_AGENTS")
+"""Where they are; absolute, since they run elsewhere."""
+
 
 @frozen(kw_only=True)
 class RealAgent:
-    """`set_up` writes its configuration into a new home and says what its environment needs."""
+    """`set_up` writes its configuration into a new home and says what its environment needs.
+
+    `another_mode` is one that it does not start in, `refusal` what it says of a key that is refused.
+    """
 
     name: str
     argv: tuple[str, ...]
@@ -24,6 +30,8 @@ class RealAgent:
     shell: str
     writer: str
     path_key: str
+    another_mode: str = "plan"
+    refusal: str = "this key is not one"
 
     def run(self, command: str) -> Call:
         return Call(self.shell, {"command": command, "description": "a step of the test"})
@@ -31,14 +39,35 @@ class RealAgent:
     def write(self, path: Path, content: str) -> Call:
         return Call(self.writer, {self.path_key: str(path), "content": content})
 
-    def command(self, installed: Path) -> list[str]:
-        return [str(installed / "node_modules" / ".bin" / self.argv[0]), *self.argv[1:]]
+    def command(self) -> list[str]:
+        return [str(modules() / ".bin" / self.argv[0]), *self.argv[1:]]
+
+    def environment(self, home: Path, model: str) -> dict[str, str]:
+        """Nothing of this machine's but the programs; the pinned node first. Its configuration is in the new `home`."""
+        path = f"{modules() / 'node' / 'bin'}{os.pathsep}{os.environ['PATH']}"
+        home.mkdir(exist_ok=True)
+        return {"HOME": str(home), "PATH": path, "LANG": "C.UTF-8", "NO_COLOR": "1", **self.set_up(home, model)}
 
 
-def environment(installed: Path, home: Path) -> dict[str, str]:
-    """Nothing of this machine's but the programs; the pinned node first."""
-    node = installed / "node_modules" / "node" / "bin"
-    return {"HOME": str(home), "PATH": f"{node}{os.pathsep}{os.environ['PATH']}", "LANG": "C.UTF-8", "NO_COLOR": "1"}
+class Codex(RealAgent):
+    """It runs what it is told in a sandbox, unasked, and asks when the model wants out of it.
+
+    It writes by a command of its own, which it knows from others.
+    """
+
+    def run(self, command: str) -> Call:
+        why = {"sandbox_permissions": "require_escalated", "justification": "a step of the test"}
+        return Call(self.shell, {"cmd": command, **why})
+
+    def write(self, path: Path, content: str) -> Call:
+        lines = [f"+{line}" for line in content.splitlines()]
+        patch = ["*** Begin Patch", f"*** Add File: {path}", *lines, "*** End Patch"]
+        return self.run("\n".join(["apply_patch <<'EOF'", *patch, "EOF"]))
+
+
+def modules() -> Path:
+    assert INSTALLED is not None
+    return Path(INSTALLED) / "node_modules"
 
 
 def set_up_kimi(home: Path, model: str) -> dict[str, str]:
@@ -95,6 +124,48 @@ def set_up_qwen(home: Path, model: str) -> dict[str, str]:
     return {"OPENAI_BASE_URL": f"{model}/v1", "OPENAI_API_KEY": KEY, "OPENAI_MODEL": "scripted"}
 
 
+def set_up_codex(home: Path, model: str) -> dict[str, str]:
+    (home / "config.toml").write_text(
+        f"""
+model = "scripted"
+model_provider = "scripted"
+[model_providers.scripted]
+name = "scripted"
+base_url = "{model}/v1"
+wire_api = "responses"
+env_key = "SCRIPTED_KEY"
+"""
+    )
+    return {"CODEX_HOME": str(home), "SCRIPTED_KEY": KEY}
+
+
+def set_up_vibe(home: Path, model: str) -> dict[str, str]:
+    (home / "config.toml").write_text(
+        f"""
+active_model = "scripted"
+enable_telemetry = false
+enable_update_checks = false
+[[providers]]
+name = "scripted"
+api_base = "{model}/v1"
+api_key_env_var = "SCRIPTED_KEY"
+backend = "generic"
+[[models]]
+name = "scripted"
+provider = "scripted"
+alias = "scripted"
+"""
+    )
+    return {"VIBE_HOME": str(home), "SCRIPTED_KEY": KEY}
+
+
+def set_up_fast_agent(home: Path, model: str) -> dict[str, str]:
+    """Tests run it in a directory beside its home."""
+    settings = {"default_model": "generic.scripted", "generic": {"api_key": KEY, "base_url": f"{model}/v1"}}
+    (home / "fast-agent.yaml").write_text(json.dumps(settings))
+    return {}
+
+
 AGENTS = (
     RealAgent(
         name="kimi-code", argv=("kimi", "acp"), set_up=set_up_kimi, shell="Bash", writer="Write", path_key="path"
@@ -126,6 +197,16 @@ AGENTS = (
 )
 
 MORE_AGENTS = (
+    Codex(
+        name="codex",
+        argv=("codex-acp",),
+        set_up=set_up_codex,
+        shell="exec_command",
+        writer="",
+        path_key="",
+        another_mode="workspace-write",
+        refusal="Authentication required",
+    ),
     RealAgent(
         name="qwen",
         argv=("qwen", "--acp"),
@@ -134,5 +215,23 @@ MORE_AGENTS = (
         writer="write_file",
         path_key="file_path",
     ),
+    RealAgent(name="vibe", argv=("vibe-acp",), set_up=set_up_vibe, shell="bash", writer="write_file", path_key="path"),
+    RealAgent(
+        name="fast-agent",
+        argv=("fast-agent-acp", "-c", "../home/fast-agent.yaml", "--model", "generic.scripted", "-x"),
+        set_up=set_up_fast_agent,
+        shell="execute",
+        writer="write_text_file",
+        path_key="path",
+    ),
 )
-"""Not installed by `make agents`: run by hand, with OMK_TEST_AGENTS naming where they are and OMK_TEST_MORE set."""
+"""Not installed by `make agents`: run by hand, with OMK_TEST_AGENTS saying where they are and OMK_TEST_WHICH naming
+them."""
+
+
+def chosen(names: str | None) -> tuple[RealAgent, ...]:
+    """Those that are named, a space between; all that `make agents` installs if none is. Raises KeyError."""
+    if not names:
+        return AGENTS
+    known = {agent.name: agent for agent in (*AGENTS, *MORE_AGENTS)}
+    return tuple(known[name] for name in names.split())

@@ -3,8 +3,8 @@
 Which step is next, the request says itself: it holds the results of all tools called before. So nothing is kept, and
 an agent may repeat a request. A request that offers no tools asks for a title or a summary and gets a word.
 
-Dialects, each in one piece and streamed: OpenAI's chat completions, Anthropic's messages, Gemini's
-generateContent.
+Dialects, each in one piece and streamed: OpenAI's chat completions and (streamed only) responses, Anthropic's messages,
+Gemini's generateContent.
 """
 
 import json
@@ -38,13 +38,20 @@ class Say:
 
 
 @frozen
+class Listen:
+    """The last word: whether this text is in the request, so whether the agent passed it on."""
+
+    text: str
+
+
+@frozen
 class Fail:
     """Answer with this HTTP status."""
 
     status: int
 
 
-Step: TypeAlias = Call | Say | Fail
+Step: TypeAlias = Call | Say | Listen | Fail
 
 
 @contextmanager
@@ -85,6 +92,8 @@ class ModelHandler(BaseHTTPRequestHandler):
         path = urlsplit(self.path).path
         if path.endswith("/chat/completions"):
             self.answer(request, chat_results(request), chat_answer, chat_events)
+        elif path.endswith("/responses"):
+            self.answer({**request, "stream": True}, response_results(request), response_answer, response_events)
         elif path.endswith("/messages"):
             self.answer(request, claude_results(request), claude_message, claude_events)
         elif path.endswith(":generateContent"):
@@ -98,6 +107,8 @@ class ModelHandler(BaseHTTPRequestHandler):
 
     def answer(self, request: Json, results: int, whole: Any, events: Any) -> None:
         step = self.step_for(request, results)
+        if isinstance(step, Listen):
+            step = heard(step.text, request)
         if isinstance(step, Fail):
             self.reply_json(error_for(step.status), step.status)
         elif request.get("stream"):
@@ -142,6 +153,10 @@ class ModelHandler(BaseHTTPRequestHandler):
             self.wfile.write(body)
         except ConnectionError:
             self.close_connection = True
+
+
+def heard(text: str, request: Json) -> Say:
+    return Say(f"heard: {text}" if json.dumps(text)[1:-1] in json.dumps(request) else f"not heard: {text}")
 
 
 def error_for(status: int) -> Json:
@@ -196,6 +211,44 @@ def chat_reason(step: Call | Say) -> str:
 def call_id(step: Call) -> str:
     """The same for the same call, another for another one."""
     return "call_" + format(abs(hash(json.dumps([step.tool, step.arguments]))), "x")
+
+
+# --- OpenAI, responses -------------------------------------------------------------------------------------------
+
+
+def response_results(request: Json) -> int:
+    items = request["input"] if isinstance(request.get("input"), list) else []
+    return sum(str(item.get("type")).endswith("call_output") for item in items)
+
+
+def response_answer(step: Call | Say) -> Json:
+    counts = {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15}
+    return {
+        "id": "resp_scripted",
+        "object": "response",
+        "status": "completed",
+        "output": [response_item(step)],
+        "usage": {**counts, "input_tokens_details": None, "output_tokens_details": None},
+    }
+
+
+def response_item(step: Call | Say) -> Json:
+    if isinstance(step, Say):
+        content = [{"type": "output_text", "text": step.text, "annotations": []}]
+        return {"type": "message", "id": "msg_scripted", "role": "assistant", "content": content}
+    arguments = json.dumps(step.arguments)
+    return {"type": "function_call", "call_id": call_id(step), "name": step.tool, "arguments": arguments}
+
+
+def response_events(step: Call | Say) -> Iterator[tuple[str, str]]:
+    whole, item = response_answer(step), response_item(step)
+    for event in (
+        {"type": "response.created", "response": {"id": whole["id"]}},
+        {"type": "response.output_item.added", "output_index": 0, "item": item},
+        {"type": "response.output_item.done", "output_index": 0, "item": item},
+        {"type": "response.completed", "response": whole},
+    ):
+        yield str(event["type"]), json.dumps(event)
 
 
 # --- Anthropic, messages -----------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Real agents against a scripted model: each allowed, refused, left waiting, cancelled, killed, without a valid key.
 
-`make agents` installs them and names the directory in OMK_TEST_AGENTS; without it these tests are skipped, and a wrong
-one fails. What each does is the table of `docs/acp.md`.
+`make agents` installs them and names the directory in OMK_TEST_AGENTS; a wrong one fails. What each agent does is the
+table of `docs/acp.md`. The driver alone is tested here, `test_through_daemon.py` has the rest.
 """
 
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from acp_kit import ME, Bench, rulings
-from real_agents import AGENTS, MORE_AGENTS, RealAgent, environment
+from real_agents import INSTALLED, RealAgent, chosen
 from scripted_model import Call, Fail, Say, Step, scripted_model
 
 from omkd.protocol.records import ApprovalPolicy, Never, Pattern, ResultStatus, Safe, Yolo
@@ -22,8 +22,6 @@ from omkd.worker.acp_outcome import result_of
 from omkd.worker.processes import RunProcesses, send_signal
 from omkd.worker.report import Cancelled, OutOfBudget
 
-INSTALLED = os.environ.get("OMK_TEST_AGENTS")
-"""Absolute: the agents run elsewhere."""
 pytestmark = pytest.mark.skipif(INSTALLED is None, reason="real agents are run by `make agents`")
 
 TURN_S = 60.0
@@ -40,7 +38,6 @@ class Real(Bench):
         super().__init__(root)
         self.agent = agent
         self.home = root / "home"
-        self.home.mkdir()
 
     async def turn(
         self,
@@ -50,10 +47,9 @@ class Real(Bench):
         settings: AcpSettings | None = None,
         **bounds: float,
     ) -> TurnEnd:
-        installed = Path(INSTALLED or "")
         with scripted_model(steps) as model:
-            env = {**environment(installed, self.home), **self.agent.set_up(self.home, model)}
-            command = self.command(*self.agent.command(installed), env=env, inherits=False)
+            env = self.agent.environment(self.home, model)
+            command = self.command(*self.agent.command(), env=env, inherits=False)
             limits = {"budget_s": TURN_S, "approval_timeout_s": TURN_S, **bounds}
             return await self.run(command, policy=policy, during=during, settings=settings or AcpSettings(), **limits)
 
@@ -64,7 +60,7 @@ class Real(Bench):
         return result_of(end.evidence).status
 
 
-@pytest.fixture(params=MORE_AGENTS if "OMK_TEST_MORE" in os.environ else AGENTS, ids=lambda agent: agent.name)
+@pytest.fixture(params=chosen(os.environ.get("OMK_TEST_WHICH")), ids=lambda agent: agent.name)
 def real(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Real]:
     made = Real(tmp_path, request.param)
     yield made
@@ -158,8 +154,8 @@ async def test_an_agent_that_is_killed_leaves_no_tool_behind(real: Real) -> None
 
 
 async def test_a_mode_is_set_and_read_back(real: Real) -> None:
-    """All four have a mode `plan`, and none starts in it. Gemini agrees to it and says no more: it is not believed."""
-    end = await real.turn(DONE, settings=AcpSettings(asks_in="plan"))
+    """Gemini agrees to it and says no more: it is not believed."""
+    end = await real.turn(DONE, settings=AcpSettings(asks_in=real.agent.another_mode))
     if real.agent.name == "gemini":
         assert "it agreed, but does not say that it is in it now" in said(end)
     else:
@@ -184,5 +180,5 @@ async def test_a_key_that_is_refused_is_a_failure_that_says_so(real: Real) -> No
         assert end.ended_by == OutOfBudget(budget_secs=10)
     else:
         assert end.evidence.error is not None
-        assert "this key is not one" in said(end)
+        assert real.agent.refusal in said(end)
     assert real.alive() == []
