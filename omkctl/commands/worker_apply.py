@@ -4,7 +4,7 @@ import click
 
 from omkctl import confirm
 from omkctl.client import Client
-from omkctl.failures import DaemonError, usage
+from omkctl.failures import DaemonError
 from omkctl.invocation import Invocation
 from omkctl.link import Deadline
 from omkctl.render import Output
@@ -35,8 +35,6 @@ def command(invocation: Invocation, file: str, prune: bool, dry_run: bool, yes: 
     from omkctl.team import named, workers_in
 
     workers = workers_in(file)
-    if prune and not workers:
-        raise usage(f"{file} names no worker: --prune would remove all of them, a cut file must not do that")
     client = invocation.client()
     try:
         if prune and not dry_run:

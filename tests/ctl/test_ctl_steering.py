@@ -307,7 +307,6 @@ def test_an_interrupted_shutdown_ends_all_the_same(
         (["send-task", "wc", " "], 2, "the text is empty"),
         (["escalate", ""], 2, "the text is empty"),
         (["send-task", "wc", "x", "--key", "\udce9"], 2, "is not UTF-8: nothing was sent"),
-        (["worker", "apply", "/dev/null", "--prune"], 2, "names no worker"),
     ],
 )
 @pytest.mark.usefixtures("wc")
