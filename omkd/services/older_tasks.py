@@ -63,8 +63,8 @@ def read_task(hub: Hub, task_id: TaskId, seqs: Iterable[Seq]) -> TaskEntry | Non
     """
     units: list[Unit] = []
     for seq in seqs:
-        found = hub.log.read_after(Seq(seq - 1), max_units=1)
-        if [each.seq for each in found] != [seq]:
+        found = hub.log.unit_at(seq)
+        if found is None:
             return None
-        units.append(found[0].unit)
+        units.append(found.unit)
     return task_from(task_id, units)

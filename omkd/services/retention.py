@@ -46,7 +46,17 @@ def cut(hub: Hub, retention: Retention, *, below: Seq, saved: Seq) -> int:
     if number:
         sync_dir(hub.session.events)
         drop_older(hub.session.older, below=hub.log.first_seq)
+        forget_unacked(hub)
     return number
+
+
+def forget_unacked(hub: Hub) -> None:
+    """What needs a person and is gone can no longer be shown to one: it is not counted as waiting either.
+
+    To be called at a start, too: its snapshot may be older than the cut.
+    """
+    for seq in [seq for seq in hub.state.unacked if seq < hub.log.first_seq]:
+        del hub.state.unacked[seq]
 
 
 def is_too_much(hub: Hub, retention: Retention, total: int, last: Seq) -> bool:

@@ -20,6 +20,7 @@ from omkd.protocol import codec
 from omkd.protocol.scalars import U32, Ns, Seq
 from omkd.protocol.version import __version__
 from omkd.protocol.wire_forms import wire_fields
+from omkd.store.log_errors import LogTooNew
 from omkd.store.log_scan import Base
 from omkd.store.segments import FIRST_SEQ, first_seq_of, list_segments
 from omkd.store.session import SessionDir
@@ -27,6 +28,7 @@ from omkd.store.snapshot import (
     SNAPSHOT_FORMAT,
     Header,
     Snapshot,
+    SnapshotNotOurs,
     SnapshotUnusable,
     list_snapshots,
     read_snapshot,
@@ -48,12 +50,15 @@ class Beginning:
 
 
 def load_newest(session: SessionDir) -> Beginning | None:
-    """From the newest snapshot that can be used; None: there is none, the whole log is folded. Raises OSError.
+    """From the newest snapshot that can be used; None: there is none, the whole log is folded.
 
     One of another shape is passed over as long as the log has everything. Where retention has cut the log it is read
     as far as it goes: fields it does not have are at their defaults.
+
+    Raises OSError, LogTooNew: the log was cut, and what stands for its beginning is whole and of another omkd.
     """
     is_whole = has_beginning(session.events)
+    foreign: Path | None = None
     for path in list_snapshots(session.path):
         try:
             snapshot = read_snapshot(path)
@@ -62,6 +67,10 @@ def load_newest(session: SessionDir) -> Beginning | None:
             return Beginning(state=decoded(snapshot), base=Base(seq=snapshot.header.seq, ts=snapshot.header.ts))
         except SnapshotUnusable as fault:
             logger.warning("%s: passed over, the start folds more of the log", fault)
+            foreign = foreign or (path if isinstance(fault, SnapshotNotOurs) else None)
+    if foreign is not None and not is_whole:
+        reason = "this snapshot, of another form, stands for what retention cut from the log"
+        raise LogTooNew(foreign, 0, reason)
     return None
 
 
@@ -90,10 +99,10 @@ def encoded(image: StateImage, as_imaged: Callable[[TaskEntry], TaskEntry]) -> I
 
 
 def decoded(snapshot: Snapshot) -> State:
-    """Raises SnapshotUnusable: another omkd wrote it."""
+    """Raises SnapshotNotOurs."""
     header = snapshot.header
     if header.format != SNAPSHOT_FORMAT:
-        raise SnapshotUnusable(f"{snapshot.path} is of omkd {header.omkd}, which has another form of it")
+        raise SnapshotNotOurs(f"{snapshot.path} is of omkd {header.omkd}, which has another form of it")
     lines = iter(snapshot.records)
     try:
         basics = codec.loads(next(lines), Basics)
@@ -108,7 +117,7 @@ def decoded(snapshot: Snapshot) -> State:
         )
         return state_from(image)
     except (ValueError, KeyError, StopIteration) as fault:
-        raise SnapshotUnusable(f"{snapshot.path} cannot be read: {fault!r}") from fault
+        raise SnapshotNotOurs(f"{snapshot.path} cannot be read: {fault!r}") from fault
 
 
 def records(lines: Iterator[bytes], count: int, cls: type[T]) -> list[T]:

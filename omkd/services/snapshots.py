@@ -25,7 +25,7 @@ from omkd.store.snapshot import list_snapshots, remove_old_snapshots, seq_of_sna
 
 from .escalation_writer import EscalationWriter
 from .hub import Hub
-from .retention import Retention, cut
+from .retention import Retention, cut, forget_unacked
 from .snapshot_records import encoded, header_for
 
 logger = logging.getLogger(__name__)
@@ -122,6 +122,7 @@ def snapshots_for(hub: Hub, escalation_writer: EscalationWriter, retention: Rete
         if seq > newest:
             (hub.session.path / f"snapshot-{seq}.json").unlink()
     drop_older(hub.session.older, above=newest)
+    forget_unacked(hub)
     older = max((seq for seq in seqs if seq < newest), default=Seq(0))
     return Snapshots(hub=hub, escalation_writer=escalation_writer, retention=retention, newest=newest, older=older)
 

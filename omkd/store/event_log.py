@@ -113,7 +113,6 @@ class EventLog:
         self._writer = SegmentWriter(recovered.segments[-1].path, disk)
         self._past = PastReader(self._segments)
         self._recent = RecentUnits()
-        self._damage_told: set[tuple[Path, int]] = set()
         self._roll_at = segment_bytes
         self._roll_failed = False
         self._broken: LogBroken | None = None
@@ -285,24 +284,20 @@ class EventLog:
             return []
         if self._recent.hold(after + 1):
             return self._recent.after(after, self.committed, max_units=max_units, max_bytes=max_bytes)
-        try:
-            return self._past.after(after, self.committed, max_units=max_units, max_bytes=max_bytes)
-        except UnitsUnreadable as damage:
-            self._note_damage(damage)
-            raise
+        return self._past.after(after, self.committed, max_units=max_units, max_bytes=max_bytes)
 
     def read_before(self, before: Seq, *, max_units: int = READ_UNITS, max_bytes: int = READ_BYTES) -> list[StoredUnit]:
         """The newest committed units below `before`, ascending; otherwise as `read_after`."""
         bound = Seq(min(before, self.committed + 1))
-        try:
-            return self._past.before(bound, max_units=max_units, max_bytes=max_bytes)
-        except UnitsUnreadable as damage:
-            self._note_damage(damage)
-            raise
+        return self._past.before(bound, max_units=max_units, max_bytes=max_bytes)
 
-    def _note_damage(self, damage: UnitsUnreadable) -> None:
-        """Who reads is told each time, and may ask each second: here it is said once."""
-        spot = (damage.segment, damage.offset)
-        if spot not in self._damage_told:
-            self._damage_told.add(spot)
-            logger.error("%s", damage)
+    def unit_at(self, seq: Seq) -> StoredUnit | None:
+        """One unit, also if it is only written: for an answer that waits until that is on disk. None: it is gone.
+
+        Raises as `read_after`.
+        """
+        if self.committed < seq <= self.written and self._recent.hold(seq):
+            found = self._recent.after(Seq(seq - 1), seq, max_units=1, max_bytes=1)
+        else:
+            found = self.read_after(Seq(seq - 1), max_units=1)
+        return found[0] if found and found[0].seq == seq else None

@@ -58,6 +58,10 @@ class SnapshotUnusable(Exception):
     """Not whole, or not ours."""
 
 
+class SnapshotNotOurs(SnapshotUnusable):
+    """Whole, and another omkd wrote it."""
+
+
 def snapshot_path(session_dir: Path, seq: int) -> Path:
     return session_dir / f"snapshot-{seq}.json"
 
@@ -91,7 +95,7 @@ def read_snapshot(path: Path) -> Snapshot:
     try:
         header = codec.loads(first, Header)
     except ValueError as fault:
-        raise SnapshotUnusable(f"{path} cannot be read: {fault}") from fault
+        raise SnapshotNotOurs(f"{path} cannot be read: {fault}") from fault
     if header.seq != seq_of_snapshot(path):
         raise SnapshotUnusable(f"{path} says that it is of unit {header.seq}")
     return Snapshot(path=path, header=header, records=records)

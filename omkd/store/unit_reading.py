@@ -6,7 +6,9 @@ told with the next unit that can be read, so that a reader may go on behind it.
 """
 
 import errno
+import logging
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final, NamedTuple, TypeAlias
 
 from attrs import define, field
@@ -18,6 +20,8 @@ from omkd.protocol.scalars import Seq
 from .log_errors import UnitsUnreadable
 from .log_scan import ExplainedGaps
 from .segments import SEQ_FIRST, RawLine, Segment, StoredUnit, read_lines, segments_from
+
+logger = logging.getLogger(__name__)
 
 SHORTAGES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 """What keeps us from reading a file, and is not the file's fault."""
@@ -52,6 +56,7 @@ class PastReader:
 
     _segments: list[Segment]
     _gaps: ExplainedGaps = field(init=False)
+    _said: set[tuple[Path, int]] = field(factory=set, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._gaps = ExplainedGaps(lambda: [segment.path for segment in self._segments])
@@ -62,14 +67,38 @@ class PastReader:
         `upto`, above `after`, is known to be on disk. Memory stays below `max_bytes`, one unit and one read.
         Raises UnitsUnreadable (no unit stands in front of the damage), OSError (one of SHORTAGES).
         """
-        return as_many_as_fit(self._things_after(after, upto), max_units, max_bytes)
+        return self._as_many_as_fit(self._things_after(after, upto), max_units, max_bytes)
 
     def before(self, before: Seq, *, max_units: int, max_bytes: int) -> list[StoredUnit]:
         """The newest `max_units` units below `before` (as far as `max_bytes` goes, at least one), ascending.
 
         Raises UnitsUnreadable (no unit stands behind the damage), OSError (one of SHORTAGES).
         """
-        return as_many_as_fit(self._things_before(before), max_units, max_bytes)[::-1]
+        return self._as_many_as_fit(self._things_before(before), max_units, max_bytes)[::-1]
+
+    def _as_many_as_fit(self, things: Iterator[Thing], max_units: int, max_bytes: int) -> list[StoredUnit]:
+        """One at least, if there is one in front of damage. Raises UnitsUnreadable, OSError."""
+        found: list[StoredUnit] = []
+        room = max_bytes
+        try:
+            for thing in things:
+                if isinstance(thing, UnitsUnreadable):
+                    raise thing
+                room -= len(thing.line)
+                if found and (room < 0 or len(found) >= max_units):
+                    break
+                found.append(thing)
+        except UnitsUnreadable as damage:
+            if not found:
+                self._say_once(damage)
+                raise
+        return found
+
+    def _say_once(self, damage: UnitsUnreadable) -> None:
+        """Who reads is told each time, and may ask each second."""
+        if (damage.segment, damage.offset) not in self._said:
+            self._said.add((damage.segment, damage.offset))
+            logger.error("%s", damage)
 
     def _things_after(self, after: Seq, upto: Seq) -> Iterator[Thing]:
         """What stands above `after`, to `upto`: each number is a unit's, damage, or in a gap."""
@@ -116,9 +145,14 @@ class PastReader:
         """The lines from the mark on, of units `below`; those above `after` are read."""
         first, offset = mark
         last, passed = first - 1, 0
-        for line, seq, following in numbered_lines(segment, offset, end):
-            expected = (last + 1, last + 1 + passed)
-            counts = seq in expected or (seq > last and (following == seq + 1 or self._is_gap(last, seq)))
+        lines = LinesAhead(lines_of(segment, offset, end))
+        for line in lines:
+            seq = number_of(line)
+            if seq == last + 1 and seq <= after and passed == 0:
+                last = seq  # most lines of a reading that begins at a mark: nothing is to be said of them
+                continue
+            counts = seq in (last + 1, last + 1 + passed)
+            counts = counts or (seq > last and (lines.next_number(end) == seq + 1 or self._is_gap(last, seq)))
             if last + 1 >= below or (counts and seq >= below):
                 return
             judged = placed(line, seq, after) if counts else Misfit(line.offset, why_not(line, seq))
@@ -141,24 +175,6 @@ def placed(line: RawLine, seq: int, after: Seq) -> Placed | Misfit:
         return Placed(Seq(seq), stored_unit(line) if seq > after else None)
     except codec.CodecError as exc:
         return Misfit(line.offset, str(exc))
-
-
-def as_many_as_fit(things: Iterator[Thing], max_units: int, max_bytes: int) -> list[StoredUnit]:
-    """One at least, if there is one in front of damage. Raises UnitsUnreadable, OSError."""
-    found: list[StoredUnit] = []
-    room = max_bytes
-    try:
-        for thing in things:
-            if isinstance(thing, UnitsUnreadable):
-                raise thing
-            room -= len(thing.line)
-            if found and (room < 0 or len(found) >= max_units):
-                break
-            found.append(thing)
-    except UnitsUnreadable:
-        if not found:
-            raise
-    return found
 
 
 def ends_of(segments: list[Segment], end: Seq) -> list[Seq]:
@@ -186,16 +202,24 @@ def failed_read(segment: Segment, error: OSError, end: Seq) -> Exception:
     return UnitsUnreadable(segment.path, 0, f"it cannot be read: {error.strerror or error}", readable_from=end)
 
 
-def numbered_lines(segment: Segment, offset: int, end: Seq) -> Iterator[tuple[RawLine, int, int]]:
-    """Each line, its number, and that of the line behind it (`end` behind the last one)."""
-    lines = lines_of(segment, offset, end)
-    this = next(lines, None)
-    seq = number_of(this) if this else NO_NUMBER
-    while this is not None:
-        following = next(lines, None)
-        following_seq = end if following is None else number_of(following)
-        yield this, seq, following_seq
-        this, seq = following, following_seq
+@define
+class LinesAhead:
+    """Lines, of which the number of the next one may be asked."""
+
+    _lines: Iterator[RawLine]
+    _ahead: list[RawLine] = field(factory=list, init=False)
+
+    def __iter__(self) -> Iterator[RawLine]:
+        while self._ahead or self._look():
+            yield self._ahead.pop()
+
+    def next_number(self, end: Seq) -> int:
+        """`end` behind the last line."""
+        return number_of(self._ahead[0]) if self._ahead or self._look() else end
+
+    def _look(self) -> bool:
+        self._ahead = [line] if (line := next(self._lines, None)) is not None else []
+        return bool(self._ahead)
 
 
 def lines_of(segment: Segment, offset: int, end: Seq) -> Iterator[RawLine]:

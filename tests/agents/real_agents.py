@@ -34,7 +34,7 @@ class RealAgent:
     refusal: str = "this key is not one"
 
     def run(self, command: str) -> Call:
-        return Call(self.shell, {"command": command, "description": "a step of the test"})
+        return Call(self.shell, {"command": command})
 
     def write(self, path: Path, content: str) -> Call:
         return Call(self.writer, {self.path_key: str(path), "content": content})
@@ -215,12 +215,21 @@ MORE_AGENTS = (
         writer="write_file",
         path_key="file_path",
     ),
-    RealAgent(name="vibe", argv=("vibe-acp",), set_up=set_up_vibe, shell="bash", writer="write_file", path_key="path"),
+    RealAgent(
+        name="vibe",
+        argv=("vibe-acp",),
+        set_up=set_up_vibe,
+        shell="bash",
+        writer="write_file",
+        path_key="path",
+        another_mode="auto-approve",
+        refusal="Invalid API key",
+    ),
     RealAgent(
         name="fast-agent",
         argv=("fast-agent-acp", "-c", "../home/fast-agent.yaml", "--model", "generic.scripted", "-x"),
         set_up=set_up_fast_agent,
-        shell="execute",
+        shell="bash",
         writer="write_text_file",
         path_key="path",
     ),

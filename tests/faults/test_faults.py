@@ -59,6 +59,13 @@ def test_nothing_answered_is_lost_or_done_twice_when_processes_are_killed_under_
     assert found["tasks"] > 50 * rounds
 
 
+def test_what_the_log_still_has_is_found_and_what_it_has_no_more_is_told() -> None:
+    steps = round(400 * PART)
+    found = figures("tests.faults.short_memory", cases=steps)
+    assert found["steps"] == steps
+    assert found["cut"] > 0, "retention has cut nothing"
+
+
 def test_memory_and_descriptors_stay_flat_under_mixed_load() -> None:
     seconds = round(60 * PART)
     found = figures("tests.faults.soak", seconds=seconds)

@@ -65,6 +65,13 @@ PROGRAMS = (
         "{cases} losses in {lives} lives, {told} answers held against what survived",
     ),
     Program(
+        "tests.faults.short_memory",
+        "cases",
+        20_000,
+        "short memory",
+        "{steps} steps in {lives} lives, {tasks} tasks, {cut} units cut",
+    ),
+    Program(
         "tests.fuzz.run",
         "seconds",
         600,

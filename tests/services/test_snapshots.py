@@ -24,7 +24,7 @@ from omkd.protocol.events import (
     WorkerRegistered,
 )
 from omkd.protocol.records import WorkerSpec, WorkerTask
-from omkd.protocol.scalars import Seq, TaskId, WorkerName
+from omkd.protocol.scalars import U32, Seq, TaskId, WorkerName
 from omkd.services.escalation_writer import EscalationWriter
 from omkd.services.hub import Hub
 from omkd.services.older_tasks import older_task, older_tasks
@@ -33,6 +33,7 @@ from omkd.services.snapshot_records import SHAPE, Beginning, load_newest
 from omkd.services.snapshots import Snapshots, snapshots_for
 from omkd.services.verify import verify_session
 from omkd.store.event_log import Draft, UnitsUnreadable, open_event_log
+from omkd.store.log_errors import LogTooNew
 from omkd.store.repair import repair
 from omkd.store.session import SessionDir
 from omkd.store.snapshot import list_snapshots, newest_known, read_snapshot, seq_of_snapshot, write_snapshot
@@ -250,6 +251,20 @@ async def test_an_index_that_cannot_be_read_costs_older_tasks_only(tmp_path: Pat
         assert older_tasks(run.hub, Seq(99), 9) == []
 
 
+async def test_a_task_that_passed_before_its_end_was_on_disk_is_found(tmp_path: Path) -> None:
+    """Without its last unit it once seemed to wait for ever."""
+    async with running(tmp_path, small=True) as run:
+        for number in range(8):
+            task = WorkerTask(id=f"m{number}", task="x")
+            queued = TaskQueued(task_id=TaskId(task.id), target=ToWorker(value=WorkerName("w")), task=task)
+            for event in (queued, TaskCancelled(task_id=TaskId(task.id), reason="enough")):
+                run.hub.log.append(Draft(by=ByOmkd(), events=(event,)))
+        assert run.hub.log.committed < run.hub.log.written
+        found = older_task(run.hub, TaskId("m1"))
+        assert found is not None
+        assert found.why == "enough"
+
+
 async def test_a_task_whose_units_are_damaged_is_told_as_such_and_after_a_repair_there_is_none(tmp_path: Path) -> None:
     """Of m1 the end is lost: without it, it would seem to wait for ever."""
     async with running(tmp_path, small=True) as run:
@@ -315,6 +330,39 @@ async def test_a_snapshot_of_another_shape_is_used_where_the_log_was_cut(tmp_pat
         write_snapshot(tmp_path, attrs.evolve(snapshot.header, shape="another"), snapshot.records)
     async with running(tmp_path) as run:
         assert facts(run.hub.state) == before
+
+
+async def test_a_snapshot_of_another_form_is_no_damage_where_the_log_was_cut(tmp_path: Path) -> None:
+    """Called damage, it would send its owner to a repair that finds nothing to mend."""
+    async with running(tmp_path, Retention(keep_bytes=1)) as run:
+        for _ in range(2):
+            await run.fill(2)
+            await caught_up(run)
+            await run.snapshots.take()
+    for path in list_snapshots(tmp_path):
+        snapshot = read_snapshot(path)
+        write_snapshot(tmp_path, attrs.evolve(snapshot.header, format=U32(9)), snapshot.records)
+    with pytest.raises(LogTooNew, match=r"snapshot-.*use that omkd"):
+        load_newest(SessionDir(tmp_path))
+    for path in list_snapshots(tmp_path):
+        path.write_bytes(path.read_bytes()[:-3])
+    assert load_newest(SessionDir(tmp_path)) is None
+
+
+async def test_what_is_gone_waits_for_nobody(tmp_path: Path) -> None:
+    """It could neither be listed nor seen, and was counted as waiting for ever."""
+    async with running(tmp_path, Retention(keep_bytes=1)) as run:
+        for _ in range(2):
+            await run.fill(2)
+            await caught_up(run)
+            await run.snapshots.take()
+        first = run.hub.log.first_seq
+        assert first > 1
+        waiting = list(run.hub.state.unacked)
+        assert waiting
+        assert min(waiting) >= first
+    async with running(tmp_path) as run:
+        assert list(run.hub.state.unacked) == waiting
 
 
 async def test_segments_go_by_age(tmp_path: Path) -> None:

@@ -24,6 +24,9 @@ DEADLINE_S = 60
 ANSWERED_BEFORE = 30
 """Tasks that are answered when the copy begins; more follow while it is made."""
 
+ENDED_BEFORE = 5
+"""Of them, those whose results are in the log then."""
+
 
 def recipe(name: str) -> str:
     """The commands behind `<!-- test: NAME -->`."""
@@ -107,6 +110,7 @@ def test_a_copy_of_a_session_at_work_has_each_answered_task_and_goes_on_with_the
             add_shell(client, name, window=4)
         sending = Sending(home)
         wait_until(lambda: len(sending.answered) >= ANSWERED_BEFORE, "nothing is answered")
+        wait(client, *sending.answered[:ENDED_BEFORE])
         before = list(sending.answered)
         said = typed(home, recipe("backup"))
         sending.stop()
