@@ -4,8 +4,8 @@ import gc
 import logging
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
@@ -44,13 +44,17 @@ from omkd.settings.live import LiveSettings
 from omkd.settings.table import Settings
 from omkd.store.event_log import Draft, EventLog, LogWriteFailed, open_event_log
 from omkd.store.files import make_dir, sync_way_to
-from omkd.store.locks import boot_id, take_lock
+from omkd.store.locks import FileLock, LockHeld, boot_id, is_gone, take_lock
 from omkd.store.watch import open_watcher
 from omkd.systemd import Notifier
 
 logger = logging.getLogger(__name__)
 
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+HEIR_S: Final = 5.0
+"""For the lock of a daemon that was killed while it started a process, which has all that is open until its exec."""
+
+HEIR_LOOK_S: Final = 0.05
 LAST_SNAPSHOT_S: Final = 20.0
 """For the snapshot before the end; without it the next start folds more of the log."""
 
@@ -64,18 +68,32 @@ async def run_daemon(config: Config, notifier: Notifier) -> None:
     Raises LockHeld, LogDamaged, LogTooNew, LogBroken, LogWriteFailed, OSError (in groups, as nurseries do).
     """
     make_dir(config.session.path)
-    with held(config.session.lock), held(socket_lock(config.socket)):
+    async with held(config.session.lock), held(socket_lock(config.socket)):
         await run_locked(config, notifier)
 
 
-@contextmanager
-def held(path: Path) -> Iterator[None]:
+@asynccontextmanager
+async def held(path: Path) -> AsyncIterator[None]:
     """Raises LockHeld, OSError."""
-    lock = take_lock(path)
+    lock = await lock_or_heritage(path)
     try:
         yield
     finally:
         lock.release()
+
+
+async def lock_or_heritage(path: Path) -> FileLock:
+    """One whose holder has ended is waited for. Raises LockHeld, OSError."""
+    for look in range(round(HEIR_S / HEIR_LOOK_S)):
+        try:
+            return take_lock(path)
+        except LockHeld as held_by:
+            if held_by.holder is None or not is_gone(held_by.holder):
+                raise
+            if look == 0:
+                logger.info("%s, which has ended: waiting for the process it was starting", held_by)
+        await trio.sleep(HEIR_LOOK_S)
+    return take_lock(path)
 
 
 async def run_locked(config: Config, notifier: Notifier) -> None:

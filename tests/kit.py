@@ -149,7 +149,7 @@ def running_daemon(place: Place, *options: str) -> Iterator[Daemon]:
         )
     daemon = Daemon(place, process, log)
     try:
-        wait_until(lambda: serves(place) or process.poll() is not None, f"omkd does not start, see {log}")
+        wait_until(lambda: serves(place, process.pid) or process.poll() is not None, f"omkd does not start, see {log}")
         assert process.poll() is None, log.read_text()
         yield daemon
     finally:
@@ -159,12 +159,18 @@ def running_daemon(place: Place, *options: str) -> Iterator[Daemon]:
             daemon.kill()
 
 
-def serves(place: Place) -> bool:
+def serves(place: Place, pid: int) -> bool:
+    """Whether this daemon does; a process that one before it was starting takes connections until its exec."""
     try:
-        Client(place.socket).close()
+        client = Client(place.socket)
     except OSError:
         return False
-    return True
+    try:
+        return bool(client.call("omkd.hello")["pid"] == pid)
+    except (OSError, EOFError):
+        return False
+    finally:
+        client.close()
 
 
 def wait_until(condition: object, complaint: str, timeout_s: float = START_S) -> None:

@@ -471,7 +471,7 @@ def daemon_in_terminal(place: Place, *prefix: str) -> Iterator[tuple[int, int]]:
         os.chdir(place.root)  # for nohup.out
         os.execvpe(command[0], command, place.environment)
     try:
-        wait_until(lambda: serves(place), "omkd does not start")
+        wait_until(lambda: serves(place, pid), "omkd does not start")
         yield pid, terminal
     finally:
         os.kill(pid, signal.SIGKILL)

@@ -236,7 +236,7 @@ def test_a_daemon_whose_stderr_nobody_reads_goes_on_and_ends(place: Place, pipe:
         start_new_session=True,
     )
     try:
-        wait_until(lambda: serves(place), "omkd does not start")
+        wait_until(lambda: serves(place, process.pid), "omkd does not start")
         client = Client(place.socket)
         for _ in range(300):  # four times what a pipe holds
             client.call("event.publish", event={"PersonNeeded": {"text": "x" * 1000}})

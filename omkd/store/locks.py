@@ -85,6 +85,14 @@ def read_holder(path: Path) -> LockHolder | None:
         return None
 
 
+def is_gone(holder: LockHolder) -> bool:
+    """The process that took the lock has ended. One that it was just starting holds it until its exec."""
+    try:
+        return holder.boot_id != boot_id() or start_time(holder.pid) != holder.start_time
+    except ProcessLookupError:
+        return True
+
+
 def this_process() -> LockHolder:
     pid = os.getpid()
     return LockHolder(pid=U64(pid), start_time=U64(start_time(pid)), boot_id=boot_id(), version=__version__)

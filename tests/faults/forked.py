@@ -83,7 +83,7 @@ class Session:
             if self.pid is None:
                 self.runs += 1
                 self.pid = self._fork(self.on_start(self.runs))
-            if serves(self.place):
+            if serves(self.place, self.pid):
                 return
             if self._has_ended():
                 self.deaths += 1
@@ -95,7 +95,7 @@ class Session:
         """None: it serves; else the status it ended with at once, negative for a signal."""
         self.pid = self._fork(None)
         deadline = time.monotonic() + START_S
-        while not serves(self.place):
+        while not serves(self.place, self.pid):
             ended, status = os.waitpid(self.pid, os.WNOHANG)
             if ended:
                 self.pid = None

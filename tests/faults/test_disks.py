@@ -36,7 +36,7 @@ def daemon_on_a_disk_of_its_own(place: Place) -> Iterator[tuple[int, Path]]:
             stderr=log,
         )
     try:
-        wait_until(lambda: serves(place) or process.poll() is not None, "omkd does not start")
+        wait_until(lambda: serves(place, process.pid) or process.poll() is not None, "omkd does not start")
         assert process.poll() is None, (place.root / "omkd.log").read_text()
         yield process.pid, disk
     finally:

@@ -59,7 +59,7 @@ def daemon_on_a_small_disk(place: Place) -> Iterator[tuple[subprocess.Popen[byte
             stderr=log,
         )
     try:
-        wait_until(lambda: serves(place) or process.poll() is not None, "omkd does not start")
+        wait_until(lambda: serves(place, process.pid) or process.poll() is not None, "omkd does not start")
         assert process.poll() is None, (place.root / "omkd.log").read_text()
         yield process, SessionDir(Path(f"/proc/{process.pid}/root{disk}/sessions/t"))
     finally:

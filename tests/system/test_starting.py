@@ -7,12 +7,26 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.kit import Client, Daemon, Place, append, events_called, json_lines, running_daemon, units, wait_until
+from omkd.store.locks import lock_holder
+from tests.kit import (
+    Client,
+    Daemon,
+    Place,
+    append,
+    events_called,
+    json_lines,
+    running_daemon,
+    serves,
+    units,
+    wait_until,
+)
 
 
 def run_omkd(place: Place, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -36,6 +50,51 @@ def test_a_second_daemon_on_the_session_says_who_holds_it(daemon: Daemon) -> Non
     assert f"omkd.lock is held by pid {daemon.process.pid}" in second.stderr
     assert not (daemon.place.root / "other.sock").exists()
     assert daemon.client().call("omkd.hello")
+
+
+KILLED_WHILE_IT_FORKED = """
+import os, sys
+from pathlib import Path
+from omkd.store.locks import take_lock
+lock = take_lock(Path(sys.argv[1]))
+if os.fork():
+    os._exit(0)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def lock_of_a_dead_daemon(path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Held by its child, which has not executed yet, until stdin ends."""
+    with subprocess.Popen([sys.executable, "-c", KILLED_WHILE_IT_FORKED, path], stdin=subprocess.PIPE) as process:
+        assert process.wait(20) == 0
+        yield process
+        assert process.stdin is not None
+        process.stdin.close()
+        wait_until(lambda: lock_holder(path) is None, "the child stays")
+
+
+def test_the_lock_of_a_daemon_that_was_killed_while_it_started_a_process_is_waited_for(place: Place) -> None:
+    """Refused, exit status 6 would tell systemd to leave it at that."""
+    with (
+        lock_of_a_dead_daemon(place.session.lock) as dead,
+        (place.root / "omkd.log").open("ab") as log,
+        subprocess.Popen([sys.executable, "-m", "omkd"], env=place.environment, stderr=log) as process,
+    ):
+        wait_until(lambda: "which has ended: waiting" in (place.root / "omkd.log").read_text(), "it does not wait")
+        assert process.poll() is None
+        assert dead.stdin is not None
+        dead.stdin.close()
+        wait_until(lambda: serves(place, process.pid), "it does not serve")
+        process.terminate()
+        assert process.wait(20) == 0
+
+
+def test_and_is_not_waited_for_for_ever(place: Place) -> None:
+    with lock_of_a_dead_daemon(place.session.lock):
+        refused = run_omkd(place)
+    assert refused.returncode == 6
+    assert "omkd.lock is held by pid" in refused.stderr
 
 
 def test_a_second_daemon_on_the_socket_says_who_holds_it(daemon: Daemon) -> None:
