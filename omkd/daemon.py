@@ -68,16 +68,16 @@ async def run_daemon(config: Config, notifier: Notifier) -> None:
     Raises LockHeld, LogDamaged, LogTooNew, LogBroken, LogWriteFailed, OSError (in groups, as nurseries do).
     """
     make_dir(config.session.path)
-    async with held(config.session.lock), held(socket_lock(config.socket)):
-        await run_locked(config, notifier)
+    async with held(config.session.lock) as lock, held(socket_lock(config.socket)):
+        await run_locked(config, notifier, was_copied=lock.was_copied)
 
 
 @asynccontextmanager
-async def held(path: Path) -> AsyncIterator[None]:
+async def held(path: Path) -> AsyncIterator[FileLock]:
     """Raises LockHeld, OSError."""
     lock = await lock_or_heritage(path)
     try:
-        yield
+        yield lock
     finally:
         lock.release()
 
@@ -96,7 +96,7 @@ async def lock_or_heritage(path: Path) -> FileLock:
     return take_lock(path)
 
 
-async def run_locked(config: Config, notifier: Notifier) -> None:
+async def run_locked(config: Config, notifier: Notifier, *, was_copied: bool) -> None:
     begun = load_newest(config.session) or Beginning(state=State())
     state, work = begun.state, Wakeup()
     progress = pulse.FoldProgress(notifier, time.monotonic)
@@ -110,7 +110,7 @@ async def run_locked(config: Config, notifier: Notifier) -> None:
         for torn in log.torn:
             logger.warning("the end of the log was torn by a crash, moved aside: %s", torn)
         await nursery.start(log.run)
-        hub = Hub(session=config.session, log=log, state=state, clock_ns=time.time_ns, work=work)
+        hub = Hub(session=config.session, log=log, state=state, clock_ns=time.time_ns, work=work, was_copied=was_copied)
         snapshots = snapshots_for(hub, EscalationWriter(hub), Retention(), begun.base)
         with trio.open_signal_receiver(*SIGNALS) as signals:  # from here on an end is a fact of the log
             started = log.append(Draft(by=ByOmkd(), events=(daemon_started(state),)))

@@ -249,12 +249,16 @@ ControlLine: TypeAlias = HandoutDone | CancelHandout | AnswerLine
 
 @frozen(kw_only=True)
 class LockHolder:
-    """The text of a lock file. Who holds it is asked of the kernel; this says who that is."""
+    """The text of a lock file. Who holds it is asked of the kernel; this says who that is.
+
+    `inode` is the lock file's own: in a copy of it, it is another's. 0: not said.
+    """
 
     pid: U64
     start_time: U64
     boot_id: str
     version: str
+    inode: U64 = U64(0)
 
 
 @frozen(kw_only=True)

@@ -52,6 +52,7 @@ class EscalationWriter:
         self._descriptor: int | None = None
         self._pos = load_pos(hub.session.escalations_pos)
         self._saved = self._pos
+        self._was_copied = hub.was_copied
         self._busy = trio.Lock()
 
     @property
@@ -167,6 +168,9 @@ class EscalationWriter:
             descriptor = self._new_file()
         self._descriptor = descriptor
         status = os.fstat(descriptor)
+        if self._was_copied:
+            self._pos = evolve(self._pos, inode=U64(status.st_ino))
+            self._was_copied = False
         if status.st_ino != self._pos.inode:
             logger.info("%s is another file than before: lines go on in it", self._path)
             self._pos = evolve(self._pos, inode=U64(status.st_ino), offset=U64(0))

@@ -64,7 +64,7 @@ class Hub:
     """`work` wakes the dispatcher: units were folded, or a worker was seen in another state.
 
     `draining`: the daemon is to end, nothing more is handed out. `readers_of_files`: threads that read the whole log;
-    retention waits for them.
+    retention waits for them. `was_copied`: the session's files are a copy of those that the log speaks of.
     """
 
     session: SessionDir
@@ -74,6 +74,7 @@ class Hub:
     work: Wakeup = field(factory=Wakeup)
     retried: RetriedWrites = field(factory=RetriedWrites)
     draining: bool = False
+    was_copied: bool = False
     readers_of_files: int = 0
     invalid_specs: dict[WorkerName, InvalidSpec] = field(factory=dict)
     queue_limits: QueueLimits = field(factory=QueueLimits)

@@ -105,6 +105,7 @@ class MailboxReader:
                 self._hub.session.worker(worker.name).path / file,
                 start=position_of(source) if source else None,
                 first_gen=worker.gen,
+                was_copied=self._hub.was_copied,
                 limit_bytes=WORKER_LINE_BYTES,
             )
             known = self._mailboxes[worker.name, file] = Mailbox(worker.name, file, worker.seq, reader)

@@ -18,7 +18,7 @@ from omkd.core.state import State
 from omkd.core.task_entry import TaskEntry
 from omkd.protocol import codec
 from omkd.protocol.scalars import U32, Ns, Seq
-from omkd.protocol.version import __version__
+from omkd.protocol.version import LOG_FORMAT, __version__
 from omkd.protocol.wire_forms import wire_fields
 from omkd.store.log_errors import LogTooNew
 from omkd.store.log_scan import Base
@@ -55,13 +55,18 @@ def load_newest(session: SessionDir) -> Beginning | None:
     One of another shape is passed over as long as the log has everything. Where retention has cut the log it is read
     as far as it goes: fields it does not have are at their defaults.
 
-    Raises OSError, LogTooNew: the log was cut, and what stands for its beginning is whole and of another omkd.
+    Raises OSError, LogTooNew: a newer omkd wrote it; or the log was cut, and what stands for its beginning is whole and
+    of another omkd.
     """
     is_whole = has_beginning(session.events)
     foreign: Path | None = None
     for path in list_snapshots(session.path):
         try:
             snapshot = read_snapshot(path)
+            if snapshot.header.log > LOG_FORMAT:
+                raise LogTooNew(
+                    path, 0, f"format {snapshot.header.log} of omkd {snapshot.header.omkd}, we know {LOG_FORMAT}"
+                )
             if snapshot.header.shape != SHAPE and is_whole:
                 raise SnapshotUnusable(f"{path} is of omkd {snapshot.header.omkd}, which has other records")
             return Beginning(state=decoded(snapshot), base=Base(seq=snapshot.header.seq, ts=snapshot.header.ts))
@@ -81,7 +86,7 @@ def has_beginning(events_dir: Path) -> bool:
 
 
 def header_for(seq: Seq, ts: Ns) -> Header:
-    return Header(format=U32(SNAPSHOT_FORMAT), shape=SHAPE, omkd=__version__, seq=seq, ts=ts)
+    return Header(format=U32(SNAPSHOT_FORMAT), shape=SHAPE, omkd=__version__, seq=seq, ts=ts, log=U32(LOG_FORMAT))
 
 
 def encoded(image: StateImage, as_imaged: Callable[[TaskEntry], TaskEntry]) -> Iterator[bytes]:

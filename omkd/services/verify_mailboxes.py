@@ -121,8 +121,8 @@ class MailboxCheck:
         if known is None:
             known = self._generations[src.worker, src.file] = Generation(src)
         elif src.gen != known.source.gen:
-            # The same file: it lost its end, and what was read of it before stands in the generation before.
-            begins_within = known.source.inode == src.inode and known.source.head == src.head
+            # The same file, or a copy: it lost its end, and what was read of it stands in the generation before.
+            begins_within = known.source.head == src.head
             known = self._generations[src.worker, src.file] = Generation(src, was_cut=begins_within)
         return known
 

@@ -9,6 +9,8 @@ import os
 import struct
 from pathlib import Path
 
+from attrs import evolve
+
 from omkd.protocol import codec
 from omkd.protocol.records import LockHolder
 from omkd.protocol.scalars import U64
@@ -31,10 +33,14 @@ class LockHeld(Exception):
 
 
 class FileLock:
-    """A held lock; it ends with `release` or with the process. The file stays."""
+    """A held lock; it ends with `release` or with the process. The file stays.
 
-    def __init__(self, path: Path, descriptor: int) -> None:
+    `was_copied`: the file is a copy of the one that was locked last, and so is what stands beside it.
+    """
+
+    def __init__(self, path: Path, descriptor: int, *, was_copied: bool) -> None:
         self.path = path
+        self.was_copied = was_copied
         self._descriptor = descriptor
 
     def release(self) -> None:
@@ -48,15 +54,16 @@ def take_lock(path: Path) -> FileLock:
     try:
         fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
         os.fchmod(descriptor, FILE_MODE)
+        before, inode = read_holder(path), U64(os.fstat(descriptor).st_ino)
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, codec.dumps(this_process()), 0)
+        os.pwrite(descriptor, codec.dumps(evolve(this_process(), inode=inode)), 0)
     except BlockingIOError:
         os.close(descriptor)
         raise LockHeld(path, read_holder(path)) from None
     except OSError:
         os.close(descriptor)
         raise
-    return FileLock(path, descriptor)
+    return FileLock(path, descriptor, was_copied=before is not None and before.inode not in (0, inode))
 
 
 def lock_holder(path: Path) -> LockHolder | None:

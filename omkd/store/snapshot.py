@@ -29,7 +29,9 @@ SNAPSHOT_FORMAT: Final = 1
 class Header:
     """`shape` tells the records of one omkd from those of another: a start reads its own only.
 
-    `{"format":1,"shape":"5f3a…","omkd":"0.1.0","seq":90,"ts":"2026-11-20T15:15:00Z"}`
+    `log` is the format of the log that its writer knew: a start that begins here does not see the units that say so.
+
+    `{"format":1,"shape":"5f3a…","omkd":"0.1.0","seq":90,"ts":"2026-11-20T15:15:00Z","log":1}`
     """
 
     format: U32
@@ -37,6 +39,7 @@ class Header:
     omkd: str
     seq: Seq
     ts: Ns
+    log: U32 = U32(1)
 
 
 @frozen(kw_only=True)

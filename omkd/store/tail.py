@@ -36,12 +36,18 @@ class Piece:
 
 
 class TailReader:
-    """Reads `path` from `start` on; None: from the beginning, as generation `first_gen`."""
+    """Reads `path` from `start` on; None: from the beginning, as generation `first_gen`.
 
-    def __init__(self, path: Path, *, start: Position | None, first_gen: int, limit_bytes: int) -> None:
+    `was_copied`: with all around it the file is a copy, so that another inode does not make another file of it.
+    """
+
+    def __init__(
+        self, path: Path, *, start: Position | None, first_gen: int, limit_bytes: int, was_copied: bool = False
+    ) -> None:
         self.path = path
         self._limit_bytes = limit_bytes
         self._start = start
+        self._was_copied = was_copied
         self._gen = start.gen if start else first_gen
         self._descriptor: int | None = None
         self._inode = 0
@@ -121,7 +127,7 @@ class TailReader:
 
     def _place_of(self, descriptor: int, start: Position) -> int:
         """The offset to go on at, the generation counted on if it is not the file that `start` speaks of."""
-        if start.inode == self._inode:
+        if start.inode == self._inode or (self._was_copied and start is self._start):
             size = os.fstat(descriptor).st_size
             if size >= start.end and mark(self._before(start.end)) == start.tail:
                 return start.end

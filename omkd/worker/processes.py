@@ -148,8 +148,18 @@ async def end_leftovers(worker: WorkerDir, handout: HandoutId, *, grace_s: float
     record = read_record(RunFiles(worker.run(task_id, handout)).record)
     is_same_boot = record is not None and record.pid > 0 and record.boot_id == boot_id()
     command = (record.pid, record.start_time) if record is not None and is_same_boot else None
-    run = RunProcesses(marks=marks_of(worker, handout), command=command)
+    marks = marks_of(worker, handout)
+    if command is not None and is_at_work_elsewhere(environ_of(command[0]), marks):
+        command = None
+    run = RunProcesses(marks=marks, command=command)
     return await end_processes(run, grace_s=grace_s) + await end_agent(worker, grace_s=grace_s)
+
+
+def is_at_work_elsewhere(environ: bytes, marks: RunMarks) -> bool:
+    """Whether this process names a task file of another session, and that is there: what we read is a copy of its."""
+    name = b"OMK_TASK_FILE="
+    named = [os.fsdecode(each.removeprefix(name)) for each in environ.split(b"\0") if each.startswith(name)]
+    return any(each != marks.task_file and Path(each).exists() for each in named)
 
 
 async def end_agent(worker: WorkerDir, *, grace_s: float = LEFTOVER_GRACE_S) -> int:

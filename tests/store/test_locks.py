@@ -1,4 +1,5 @@
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -6,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 
 from omkd.protocol.version import __version__
 from omkd.store.locks import LockHeld, boot_id, lock_holder, start_time, take_lock, this_process
@@ -72,7 +74,7 @@ def test_a_second_descriptor_of_the_same_process_is_refused_too(path: Path):
     with pytest.raises(LockHeld, match=f"pid {os.getpid()}"):
         take_lock(path)
     holder = lock_holder(path)
-    assert holder == this_process()
+    assert holder == evolve(this_process(), inode=path.stat().st_ino)
     lock.release()
 
 
@@ -107,7 +109,7 @@ def test_a_holder_whose_text_cannot_be_read_holds_it_all_the_same(path: Path, te
 def test_what_an_earlier_longer_holder_wrote_is_gone(path: Path):
     path.write_bytes(b"x" * 1000)
     lock = take_lock(path)
-    assert lock_holder(path) == this_process()
+    assert lock_holder(path) == evolve(this_process(), inode=path.stat().st_ino)
     lock.release()
 
 
@@ -156,3 +158,15 @@ def test_a_process_whose_name_has_brackets_is_read(tmp_path: Path):
     program.symlink_to("/bin/cat")
     with subprocess.Popen([program], stdin=subprocess.PIPE) as process:
         assert start_time(process.pid) > 0
+
+
+def test_a_lock_file_that_was_copied_is_known_for_a_copy_once(tmp_path: Path) -> None:
+    first = take_lock(tmp_path / "a")
+    first.release()
+    shutil.copy(tmp_path / "a", tmp_path / "b")
+    told = []
+    for name in ("a", "b", "b"):
+        lock = take_lock(tmp_path / name)
+        told.append(lock.was_copied)
+        lock.release()
+    assert told == [False, True, False]

@@ -11,12 +11,16 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 
 from omkctl.commands.shutdown import until_at_rest
 from omkctl.link import Deadline, Late
 from omkctl.locate import Address
+from omkd.protocol.scalars import U32
+from omkd.protocol.version import LOG_FORMAT
 from omkd.store.locks import lock_holder, take_lock
-from tests.kit import Client, Place, end_hosts, events_called, running_daemon, wait_until
+from omkd.store.snapshot import read_snapshot, write_snapshot
+from tests.kit import Client, Place, append, end_hosts, events_called, running_daemon, wait_until
 from tests.system.system_kit import add_shell, consistent, fifo, open_gate, result, send, state, wait
 
 PAGE = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
@@ -128,6 +132,7 @@ def test_a_copy_of_a_session_at_work_has_each_answered_task_and_goes_on_with_the
             known = [each["task_id"] for each in events_called(other_home, "TaskQueued")]
             wait(client, *known)
         assert ends(other_home) == Counter(known)
+        assert events_called(other_home, "LineRejected") == []
         client.call("omkd.shutdown", workers=True)
         daemon.process.wait(DEADLINE_S)
     assert "consistent" in typed(other_home, "omkd verify")
@@ -141,6 +146,8 @@ def test_what_was_in_hand_at_a_session_at_rest_is_done_where_it_is_restored(home
         add_shell(client)
         done = send(client, "echo done before")
         assert result(client, done) == ("success", "done before")
+        append(home.session.worker("w").events, {"PersonNeeded": {"text": "which port?", "worker_id": "w"}})
+        wait_until(lambda: events_called(home, "PersonNeeded") != [], "it is not read")
         in_hand = send(client, f"cat {gate}; echo done after")
         wait_until(lambda: state(client, in_hand) == "running", "it does not run")
         host = lock_holder(home.session.worker("w").lock)
@@ -160,6 +167,10 @@ def test_what_was_in_hand_at_a_session_at_rest_is_done_where_it_is_restored(home
             assert result(client, in_hand) == ("success", "done after")
             assert result(client, done) == ("success", "done before")
         assert ends(home) == Counter([done, in_hand])
+        assert events_called(home, "LineRejected") == []
+        assert len(events_called(home, "PersonNeeded")) == 1
+    assert list(home.session.path.glob("*.aside-*")) == []
+    assert typed(home, "omkd verify").endswith("consistent\n")
 
 
 def test_a_shutdown_lasts_until_that_daemon_lets_the_session_go(home: Place) -> None:
@@ -176,3 +187,34 @@ def test_a_shutdown_lasts_until_that_daemon_lets_the_session_go(home: Place) -> 
     finally:
         lock.release()
     until_at_rest(address, us.pid, Deadline.after(DEADLINE_S))
+
+
+def test_a_copy_that_is_started_beside_the_original_leaves_its_agents_alone(home: Place, other_home: Place) -> None:
+    gate = fifo(home)
+    with running_daemon(home) as daemon:
+        client = daemon.client()
+        add_shell(client)
+        task = send(client, f"cat {gate}; echo did it")
+        wait_until(lambda: state(client, task) == "running", "it does not run")
+        typed(home, recipe("backup"))
+        (home.root / "omk-backup").rename(other_home.root / "omk-backup")
+        typed(other_home, recipe("restore"))
+        with running_daemon(other_home) as copy:
+            wait_until(lambda: events_called(other_home, "TaskRequeued") != [], "the copy does not begin anew")
+            copy.client().call("omkd.shutdown", workers=True)
+            copy.process.wait(DEADLINE_S)
+        assert state(client, task) == "running"
+        open_gate(gate)
+        assert result(client, task) == ("success", "did it")
+
+
+def test_an_older_omkd_does_not_start_on_a_snapshot_of_a_newer_one(home: Place) -> None:
+    with running_daemon(home) as daemon:
+        assert daemon.stop() == 0
+    (path,) = home.session.path.glob("snapshot-*.json")
+    found = read_snapshot(path)
+    write_snapshot(home.session.path, evolve(found.header, log=U32(LOG_FORMAT + 1)), found.records)
+    done = subprocess.run(
+        [sys.executable, "-m", "omkd"], env=home.environment, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert (done.returncode, "a newer omkd wrote this" in done.stderr) == (7, True)
