@@ -1,4 +1,7 @@
-"""The line that says how far tasks are while one waits: what runs where, elapsed time, budget, last progress."""
+"""How far tasks are while one waits: on a terminal a line with what runs where, elapsed time, budget, last progress.
+
+Elsewhere only why nothing comes, as far as it can be told.
+"""
 
 from datetime import UTC, datetime
 from typing import Final, cast
@@ -6,12 +9,16 @@ from typing import Final, cast
 from .failures import DaemonError
 from .link import Deadline, Late, Link, Lost
 from .live_line import LiveLine
+from .render import say
 from .shapes import Task, Worker
-from .tasks_text import is_final, line, progress_of
+from .tasks_text import is_final, line, line_and_why, progress_of
 from .values import duration_text, seconds_since
 
 TICK_SECS: Final = 1.0
 """Between drawings."""
+
+PATIENCE_SECS: Final = 10.0
+"""Where nothing can be drawn, between looks for a reason why nothing comes."""
 
 LOOKED_AT: Final = 20
 """Of the tasks that are waited for, so many are looked at for each drawing."""
@@ -20,26 +27,41 @@ LOOK_SECS: Final = 5.0
 
 
 class Progress:
-    """Draws how far tasks are. The budget of a task that brings none is asked for once for each worker."""
+    """Says how far tasks are. The budget of a task that brings none is asked for once for each worker."""
 
     def __init__(self, line: LiveLine) -> None:
         self.line = line
         self._budgets: dict[str, int | None] = {}
+        self._told = ""
 
     @property
     def is_live(self) -> bool:
         return self.line.is_live
 
+    @property
+    def every_secs(self) -> float:
+        return TICK_SECS if self.is_live else PATIENCE_SECS
+
     def look(self, link: Link, ids: list[str]) -> None:
-        """Asks how far `ids` are, and draws it. Raises Lost, also when the daemon is silent."""
+        """Asks how far `ids` are, and says it. Raises Lost, also when the daemon is silent."""
         deadline = Deadline.after(LOOK_SECS)
         try:
             tasks = [cast(Task, link.ask("task.get", {"id": id}, deadline)) for id in ids[:LOOKED_AT]]
             task = most_telling(tasks)
+            if not self.is_live:
+                self._tell(task)
+                return
             text = how_far(task, self._budget(link, task, deadline), datetime.now(UTC))
         except Late:
             raise Lost("it does not answer") from None
         self.line.draw(f"{sum(map(is_final, tasks))} of {len(ids)} ended; {text}" if len(ids) > 1 else text)
+
+    def _tell(self, task: Task) -> None:
+        """Each reason once."""
+        text = line_and_why(task)
+        if task["why"] and not is_final(task) and text != self._told:
+            self._told = text
+            say(text)
 
     def _budget(self, link: Link, task: Task, deadline: Deadline) -> int | None:
         own, worker = task["task"].get("budget_secs"), task["worker"]

@@ -35,6 +35,13 @@ def text_or_file(text: str, what: str) -> str:
     return read_text(text[1:]) if text.startswith("@") else checked(text, what)
 
 
+def criteria_of(given: tuple[str, ...]) -> list[str]:
+    """What `--criterion` was given. Raises Failure (usage) for one that says nothing."""
+    if not all(each.strip() for each in given):
+        raise usage("--criterion is empty: say what must hold at the end")
+    return [checked(each, "--criterion") for each in given]
+
+
 def read_text(path: str) -> str:
     """All of a file, `-` being stdin."""
     try:

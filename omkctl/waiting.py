@@ -1,9 +1,9 @@
-"""Waiting for tasks, across restarts of the daemon, with a line on a terminal that says how far they are."""
+"""Waiting for tasks, across restarts of the daemon, and saying how far they are."""
 
 from .client import Client
 from .failures import DaemonError
 from .link import Deadline, Lost
-from .progress import TICK_SECS, Progress
+from .progress import Progress
 from .shapes import Task, Tasks
 
 
@@ -12,11 +12,9 @@ def wait_for(
 ) -> list[Task]:
     """The tasks that are there: all of `ids`, or with `any_` at least one. Raises Late at the deadline."""
     params: dict[str, object] = {"ids": ids, "until": until, "any": any_}
-    if not progress.is_live:
-        return client.wait("task.wait", params, Tasks, deadline)["tasks"]
     while True:
         try:
-            return client.wait("task.wait", {**params, "timeout": TICK_SECS}, Tasks, deadline)["tasks"]
+            return client.wait("task.wait", {**params, "timeout": progress.every_secs}, Tasks, deadline)["tasks"]
         except DaemonError as fault:
             if fault.name != "timeout":
                 raise

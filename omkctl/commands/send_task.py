@@ -17,7 +17,7 @@ from omkctl.render import say
 from omkctl.run_output import RunOutput
 from omkctl.run_text import RunText
 from omkctl.shapes import Task
-from omkctl.text_input import checked, text_of, text_or_file
+from omkctl.text_input import criteria_of, text_of, text_or_file
 from omkctl.verb import Verb
 from omkctl.waiting import wait_for
 
@@ -99,7 +99,7 @@ def command(
     if id is not None:
         task["id"] = id
     if criteria:
-        task["acceptance_criteria"] = [checked(criterion, "--criterion") for criterion in criteria]
+        task["acceptance_criteria"] = criteria_of(criteria)
     if context is not None:
         task["context"] = text_or_file(context, "--context")
     if budget is not None:
@@ -169,7 +169,7 @@ def outcome(
     if invocation.out.as_json:
         invocation.out.json(task)
     else:
-        say(tasks_text.line(task) + (f": {task['why']}" if task["why"] else ""))
+        say(tasks_text.line_and_why(task))
         if task["result"] is not None and not print_id and not follow:
             invocation.out.text(task["result"]["summary"])
     return tasks_text.status_of([task])

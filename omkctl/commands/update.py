@@ -6,7 +6,7 @@ from omkctl import completers, options, tasks_text
 from omkctl.failures import usage
 from omkctl.invocation import Invocation
 from omkctl.shapes import Task
-from omkctl.text_input import checked, text_or_file, text_or_none
+from omkctl.text_input import criteria_of, text_or_file, text_or_none
 from omkctl.verb import Verb
 
 
@@ -49,7 +49,7 @@ def command(
     changed: dict[str, object] = {
         "target": target,
         "task": text_or_none(words, file),
-        "acceptance_criteria": [checked(criterion, "--criterion") for criterion in criteria] or None,
+        "acceptance_criteria": criteria_of(criteria) or None,
         "context": None if context is None else text_or_file(context, "--context"),
         "budget_secs": budget,
         "priority": priority,

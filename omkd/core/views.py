@@ -3,7 +3,7 @@
 from attrs import evolve
 
 from omkd.protocol.events import Target, ToAny, ToRole, ToWorker
-from omkd.protocol.methods import Task, TaskState, Worker
+from omkd.protocol.methods import Task, TaskState, Worker, WorkerState
 from omkd.protocol.records import Runner
 from omkd.protocol.redaction import redacted
 from omkd.protocol.scalars import I32, U32, U64
@@ -70,9 +70,23 @@ def why(state: State, entry: TaskEntry) -> str | None:
             reason = why_queued(state, entry)
             return f"{entry.why}; {reason}" if entry.why else reason
         case TaskState.DISPATCHED | TaskState.RUNNING:
-            return None if entry.cancel_reason is None else "its worker was told to end it"
+            return "its worker was told to end it" if entry.cancel_reason is not None else why_no_sign(state, entry)
         case _:
             return entry.why
+
+
+def why_no_sign(state: State, entry: TaskEntry) -> str | None:
+    """Why nothing comes of a task that a worker has in hand."""
+    worker = None if entry.worker is None else state.roster.workers.get(entry.worker)
+    match worker and state.worker_state(worker):
+        case WorkerState.DEAD:
+            return f"worker {entry.worker} is dead: see omkctl worker show {entry.worker}"
+        case WorkerState.STOPPED:
+            return f"worker {entry.worker} has stopped"
+        case WorkerState.STALLED:
+            return f"worker {entry.worker} gives no sign of life"
+        case _:
+            return None
 
 
 def why_queued(state: State, entry: TaskEntry) -> str:

@@ -5,11 +5,14 @@ import re
 from .limits import ROLE_CHARS, TASK_ID_CHARS, WORKER_NAME_CHARS
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*", re.ASCII)
+ANY_WORKER = "any"
 GIVEN_BY_OMKD = re.compile(r"t[0-9]+", re.ASCII)
 
 
 def worker_name_fault(name: str) -> str | None:
     """Why a worker cannot be called so; None: it can."""
+    if name == ANY_WORKER:
+        return f"bad worker name {name!r}: as a target it stands for any worker"
     return name_fault("worker name", name, WORKER_NAME_CHARS)
 
 

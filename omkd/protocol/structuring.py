@@ -230,7 +230,7 @@ def _wrong_variant(tag: str, bare: Mapping[str, Any], hooks: Mapping[str, Hook])
     if tag in bare:
         return CodecError(f"variant {shown(tag)} has no fields: expected its name alone")
     if tag in hooks:
-        return CodecError(f"variant {shown(tag)} has fields: expected an object with its name as the only key")
+        return CodecError(f"variant {shown(tag)} came without its fields: expected an object, its name the only key")
     return CodecError(f"unknown variant {shown(tag)}{nearest(tag, [*bare, *hooks])}")
 
 

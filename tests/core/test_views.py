@@ -100,6 +100,20 @@ def test_why_nobody_takes_a_task_for_any():
     assert why(world, "a") == "is handed out in its turn"
 
 
+def test_why_nothing_comes_of_a_task_in_hand():
+    world = World()
+    coder = world.worker()
+    world.send("a")
+    world.hand_out()
+    assert why(world, "a") is None
+    coder.stalled = True
+    assert why(world, "a") == "worker coder gives no sign of life"
+    coder.seen.heartbeat, coder.stalled = "stopped", False
+    assert why(world, "a") == "worker coder has stopped"
+    coder.seen.gave_up = True
+    assert why(world, "a") == "worker coder is dead: see omkctl worker show coder"
+
+
 def test_why_a_task_ended_as_it_did():
     world = World()
     world.worker(window=0)

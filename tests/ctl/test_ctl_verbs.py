@@ -67,7 +67,7 @@ def test_with_wait_the_summary_is_all_on_stdout_and_the_outcome_the_exit_status(
     ended = omkctl("send-task", *arguments, "coder", "fix it")
     assert (ended.status, ended.out) == (status, "did it\n")
     assert f"t1 {state} (coder)" in ended.err
-    assert daemon.asked[-1] == ("task.wait", {"ids": ["t1"], "until": "done", "any": False})
+    assert daemon.asked[-1] == ("task.wait", {"ids": ["t1"], "until": "done", "any": False, "timeout": 10.0})
 
 
 def test_wait_started_ends_when_it_runs(scripted: Scripted, omkctl: Omkctl) -> None:
@@ -76,6 +76,19 @@ def test_wait_started_ends_when_it_runs(scripted: Scripted, omkctl: Omkctl) -> N
         0, "", "omkctl: t1 queued for coder\nomkctl: t1 running (coder)\n"
     )
     assert daemon.asked[-1][1]["until"] == "started"
+
+
+def test_in_a_pipe_a_wait_says_why_nothing_comes_and_says_it_once(scripted: Scripted, omkctl: Omkctl) -> None:
+    late = fail(ApiError(ErrorKind.TIMEOUT, "nothing ended"))
+    scripted(
+        {
+            "task.wait": in_turn(late, late, late, always({"tasks": [task("t1", "success")]})),
+            "task.get": in_turn(
+                always(task("t1", "running")), always(task("t1", "dispatched", why="worker coder is dead"))
+            ),
+        }
+    )
+    assert omkctl("wait", "t1").err.count("omkctl: t1 dispatched (coder): worker coder is dead\n") == 1
 
 
 def test_when_the_waiting_times_out_the_task_stays(scripted: Scripted, omkctl: Omkctl) -> None:
@@ -134,7 +147,7 @@ def test_wait_ends_in_0_only_if_all_succeeded(
     ended = omkctl("wait", "t0", "t1")
     assert (ended.status, ended.err) == (status, "")
     assert ended.out == "".join(f"t{number} {state} (coder)\n" for number, state in enumerate(states))
-    assert daemon.asked == [("task.wait", {"ids": ["t0", "t1"], "until": "done", "any": False})]
+    assert daemon.asked == [("task.wait", {"ids": ["t0", "t1"], "until": "done", "any": False, "timeout": 10.0})]
     assert json.loads(omkctl("wait", "t0", "--json").out) == {"tasks": tasks}
 
 

@@ -173,7 +173,11 @@ def test_a_variant_is_written_with_its_tag_wherever_it_stands(value, line):
 @pytest.mark.parametrize(
     ("value", "union", "error"),
     [
-        ("TaskHeld", Event, 'variant "TaskHeld" has fields: expected an object with its name as the only key'),
+        (
+            "TaskHeld",
+            Event,
+            'variant "TaskHeld" came without its fields: expected an object, its name the only key',
+        ),
         ({"any": {}}, Target, 'variant "any" has no fields: expected its name alone'),
         ({"TaskHold": {}}, Event, 'unknown variant "TaskHold" (did you mean "TaskHeld"?)'),
         ("allways", ApprovalPolicy, 'unknown variant "allways" (known: never, pattern, safe, yolo)'),
