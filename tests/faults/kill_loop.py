@@ -32,6 +32,9 @@ TASKS_FOR_DOUBLE = 40
 LATEST_KILL_S = 0.6
 VICTIMS = ("daemon", "daemon", "host", "client", "daemon and host")
 ROUND_S = 60.0
+ROUNDS_A_SESSION = 25
+"""Each round looks at all that its session ever recorded."""
+
 MANY_RESTARTS = 1_000_000
 
 
@@ -159,17 +162,28 @@ def named(log: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
 
 def run(chosen: Options) -> dict[str, Any]:
     deadline = time.monotonic() + chosen.seconds
+    rng = Random(chosen.seed)
+    figures: Counter[str] = Counter(rounds=0, sessions=0)
+    while figures["rounds"] < chosen.cases and time.monotonic() < deadline:
+        rounds = min(ROUNDS_A_SESSION, chosen.cases - figures["rounds"])
+        figures += session_of(rounds, rng, deadline, done=figures["rounds"])
+        figures["sessions"] += 1
+    return dict(figures)
+
+
+def session_of(rounds: int, rng: Random, deadline: float, *, done: int) -> Counter[str]:
     with place_of_its_own() as place, ExitStack() as ends:
-        loop = Loop(place, Random(chosen.seed), ends)
+        loop = Loop(place, rng, ends)
         loop.begin()
-        while loop.figures["rounds"] < chosen.cases and time.monotonic() < deadline:
+        while loop.figures["rounds"] < rounds and time.monotonic() < deadline:
             try:
                 loop.round()
             except AssertionError as lost:
                 log = (place.root / "omkd.log").read_text()[-3000:]
-                raise AssertionError(f"round {loop.figures['rounds'] + 1}: {str(lost)[-3000:]}\n{log}") from lost
+                number = done + loop.figures["rounds"] + 1
+                raise AssertionError(f"round {number}: {str(lost)[-3000:]}\n{log}") from lost
             loop.figures["rounds"] += 1
-    return dict(loop.figures)
+    return loop.figures
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ PROGRAMS = (
         "cases",
         500,
         "kill loop",
-        "{rounds} rounds, {kills} kills (daemon, host, client), {tasks} tasks",
+        "{rounds} rounds in {sessions} sessions, {kills} kills (daemon, host, client), {tasks} tasks",
     ),
     Program(
         "tests.faults.crash_points",
