@@ -18,7 +18,7 @@ from omkd.protocol.events import Unit
 from omkd.protocol.scalars import U64, Ns, Seq
 from omkd.protocol.timestamps import format_ns
 from omkd.store.event_log import StoredUnit
-from omkd.store.files import atomic_write, open_append, sync_dir, write_all
+from omkd.store.files import SMALL_FILE_BYTES, atomic_write, open_append, read_regular, sync_dir, write_all
 
 from .hub import Hub
 
@@ -254,10 +254,10 @@ def lines_of(unit: Unit) -> bytes:
 
 def load_pos(path: Path) -> EscalationsPos:
     try:
-        return codec.loads(path.read_bytes(), EscalationsPos)
+        return codec.loads(read_regular(path, SMALL_FILE_BYTES), EscalationsPos)
     except FileNotFoundError:
         return EscalationsPos(inode=U64(0), offset=U64(0), seq=Seq(0))
-    except ValueError as fault:
+    except (OSError, ValueError) as fault:
         logger.warning("%s is not readable (%s): the whole escalation log is compared", path, fault)
         return EscalationsPos(inode=U64(0), offset=U64(0), seq=Seq(0))
 

@@ -18,7 +18,7 @@ from omkd.protocol import codec
 from omkd.protocol.methods import NoticeStatus
 from omkd.protocol.scalars import U64, Ns, Seq
 from omkd.store.event_log import StoredUnit
-from omkd.store.files import atomic_write
+from omkd.store.files import SMALL_FILE_BYTES, atomic_write, read_regular
 
 from .hub import Hub, Wakeup
 from .notice_delivery import NotSent, attempt, delivery_for
@@ -230,7 +230,7 @@ def skip_what_is_gone(teller: Teller, first_seq: Seq) -> None:
 
 def load_pos(path: Path) -> NoticesPos:
     try:
-        return codec.loads(path.read_bytes(), NoticesPos)
+        return codec.loads(read_regular(path, SMALL_FILE_BYTES), NoticesPos)
     except FileNotFoundError:
         return NoticesPos(seqs={})
     except (OSError, ValueError) as fault:

@@ -100,7 +100,7 @@ class EscalationCheck:
 def open_file(path: Path) -> BinaryIO | None:
     """None: there is no such file. Raises OSError (ELOOP: a symlink)."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | OPEN_FLAGS | os.O_NONBLOCK)
+        descriptor = os.open(path, os.O_RDONLY | OPEN_FLAGS)
     except FileNotFoundError:
         return None
     return open(descriptor, "rb")

@@ -1,6 +1,5 @@
 """The files of a worker that omkd writes: directory, spec and runner, inbox and control. All follow from the log."""
 
-import os
 from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
 from typing import assert_never
@@ -17,7 +16,7 @@ from omkd.protocol.limits import WORKER_LINE_BYTES
 from omkd.protocol.lines import Line, LineSplitter
 from omkd.protocol.records import AnswerLine, HandoutDone, InboxLine
 from omkd.protocol.scalars import HandoutId
-from omkd.store.files import OPEN_FLAGS, append_lines, atomic_write, make_dir, open_append
+from omkd.store.files import append_lines, atomic_write, make_dir, open_append, open_regular, read_regular
 from omkd.store.session import WorkerDir
 
 READ_BYTES = 1024 * 1024
@@ -39,8 +38,8 @@ def write_settings(directory: WorkerDir, entry: WorkerEntry) -> None:
 def write_if_changed(directory: WorkerDir, name: str, content: bytes) -> None:
     path = directory.path / name
     try:
-        same = not path.is_symlink() and path.read_bytes() == content
-    except OSError:
+        same = read_regular(path, len(content)) == content
+    except (OSError, ValueError):
         same = False
     if not same:
         atomic_write(path, content)
@@ -121,7 +120,7 @@ def append_to(path: Path, lines: bytes) -> None:
 def ids_in(path: Path, *keys: str) -> Iterator[str]:
     """The text found under `keys`, one within the other, in each complete line that has it. Raises OSError."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | OPEN_FLAGS)
+        descriptor = open_regular(path)
     except FileNotFoundError:
         return
     splitter = LineSplitter(WORKER_LINE_BYTES)

@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 from typing import BinaryIO, Final, cast
 
-from .files import FILE_MODE, OPEN_FLAGS, make_dir, sync_dir
+from .files import FILE_MODE, OPEN_FLAGS, make_dir, open_regular, sync_dir
 
 COPY_BYTES: Final = 1024 * 1024
 LEVEL: Final = 6
@@ -43,7 +43,7 @@ def compress(path: Path) -> Path:
     try:
         with open(descriptor, "wb") as packed:
             os.fchmod(packed.fileno(), FILE_MODE)
-            with path.open("rb") as plain, gzip.GzipFile("", "wb", LEVEL, packed, mtime=0) as packing:
+            with open(open_regular(path), "rb") as plain, gzip.GzipFile("", "wb", LEVEL, packed, mtime=0) as packing:
                 shutil.copyfileobj(plain, packing, COPY_BYTES)
             packed.flush()
             os.fsync(packed.fileno())

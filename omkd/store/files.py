@@ -3,6 +3,7 @@
 Modes are explicit (0600 and 0700 whatever the umask); a symlink in place of a session's file is refused (O_NOFOLLOW).
 """
 
+import errno
 import os
 import secrets
 import stat
@@ -12,7 +13,12 @@ from typing import Final
 FILE_MODE: Final = 0o600
 DIR_MODE: Final = 0o700
 
-OPEN_FLAGS: Final = os.O_CLOEXEC | os.O_NOFOLLOW
+OPEN_FLAGS: Final = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+"""O_NONBLOCK: regular files do not know it; what another put in a file's place must not hold us up (fifo(7))."""
+
+SMALL_FILE_BYTES: Final = 1024 * 1024
+"""At most, of a position, a lock's text, a record: some 200 bytes each."""
+
 TAIL_BLOCK_BYTES: Final = 4096
 
 
@@ -95,8 +101,8 @@ def write_all(descriptor: int, content: bytes) -> None:
 
 
 def open_append(path: Path, *, create: bool = True) -> int:
-    """A descriptor for `append_lines`, the file made 0600 if it is missing. Raises OSError (ELOOP: a symlink)."""
-    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | (os.O_CREAT if create else 0) | OPEN_FLAGS, FILE_MODE)
+    """A descriptor for `append_lines`, the file made 0600 if it is missing. Raises OSError, see `open_regular`."""
+    descriptor = open_regular(path, os.O_RDWR | os.O_APPEND | (os.O_CREAT if create else 0))
     try:
         if os.fstat(descriptor).st_size == 0:
             os.fchmod(descriptor, FILE_MODE)
@@ -104,6 +110,15 @@ def open_append(path: Path, *, create: bool = True) -> int:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def open_regular(path: Path, flags: int = os.O_RDONLY) -> int:
+    """A descriptor of a regular file. Raises OSError (ELOOP: a symlink, EINVAL: a FIFO, a directory, a device)."""
+    descriptor = os.open(path, flags | OPEN_FLAGS, FILE_MODE)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise OSError(errno.EINVAL, "it is no regular file", str(path))
 
 
 def append_lines(descriptor: int, lines: bytes) -> None:
@@ -149,7 +164,7 @@ def append_line(path: Path, line: bytes, *, sync: bool = False) -> None:
 
 def read_regular(path: Path, limit_bytes: int) -> bytes:
     """All of a regular file. Raises OSError (ELOOP for a symlink), ValueError if it is no file or over the limit."""
-    descriptor = os.open(path, os.O_RDONLY | OPEN_FLAGS | os.O_NONBLOCK)
+    descriptor = os.open(path, os.O_RDONLY | OPEN_FLAGS)
     with os.fdopen(descriptor, "rb") as opened:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise ValueError(f"{path} is no regular file")

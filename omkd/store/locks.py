@@ -16,7 +16,7 @@ from omkd.protocol.records import LockHolder
 from omkd.protocol.scalars import U64
 from omkd.protocol.version import __version__
 
-from .files import FILE_MODE, OPEN_FLAGS, make_dir
+from .files import FILE_MODE, OPEN_FLAGS, SMALL_FILE_BYTES, make_dir, read_regular
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 FLOCK = "hhqqi"  # struct flock of Linux: l_type, l_whence, l_start, l_len, l_pid
@@ -87,7 +87,7 @@ def lock_holder(path: Path) -> LockHolder | None:
 
 def read_holder(path: Path) -> LockHolder | None:
     try:
-        return codec.loads(path.read_bytes(), LockHolder)
+        return codec.loads(read_regular(path, SMALL_FILE_BYTES), LockHolder)
     except (OSError, ValueError):
         return None
 

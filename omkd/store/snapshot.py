@@ -4,6 +4,7 @@ Knows lines and files, not what stands in the lines. A line of JSON each: the he
 `{"records":3,"sum":"…"}`: a hash of all before it. A file that is not whole is no snapshot; the log has everything.
 """
 
+import errno
 import hashlib
 import re
 from collections.abc import Iterable
@@ -15,11 +16,14 @@ from attrs import frozen
 from omkd.protocol import codec
 from omkd.protocol.scalars import U32, Ns, Seq
 
-from .files import atomic_write, sync_dir
+from .files import atomic_write, open_regular, sync_dir
 
 NAME: Final = re.compile(r"snapshot-([1-9][0-9]*)\.json")
 KEPT: Final = 2
 """The newest, and the one before it for when that cannot be read."""
+
+NO_FILE: Final = frozenset({errno.EINVAL, errno.ELOOP})
+"""Something else stands in its place."""
 
 SNAPSHOT_FORMAT: Final = 1
 """Of this file and of what the fold makes: to be raised when the same events become another state."""
@@ -90,7 +94,13 @@ def write_snapshot(session_dir: Path, header: Header, records: Iterable[bytes]) 
 
 def read_snapshot(path: Path) -> Snapshot:
     """Raises SnapshotUnusable, OSError."""
-    content = path.read_bytes()
+    try:
+        with open(open_regular(path), "rb") as opened:
+            content = opened.read()
+    except OSError as fault:
+        if fault.errno in NO_FILE:
+            raise SnapshotUnusable(f"{path}: {fault.strerror}") from fault
+        raise
     begin = content.rfind(b"\n", 0, -1) + 1
     if content[begin:] != end_of(content[:begin]):
         raise SnapshotUnusable(f"{path} is not whole")

@@ -112,7 +112,7 @@ class TailReader:
 
     def _open(self) -> bool:
         try:
-            descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | OPEN_FLAGS)
+            descriptor = os.open(self.path, os.O_RDONLY | OPEN_FLAGS)
         except FileNotFoundError:
             return False
         self._descriptor = descriptor

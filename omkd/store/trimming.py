@@ -13,7 +13,7 @@ from typing import Final
 
 from attrs import frozen
 
-from .files import OPEN_FLAGS, atomic_write
+from .files import atomic_write, open_regular
 
 FALLOC_FL_KEEP_SIZE: Final = 1  # linux/falloc.h
 FALLOC_FL_PUNCH_HOLE: Final = 2
@@ -45,7 +45,7 @@ def kept_of(size: int, limit_bytes: int) -> Kept | None:
 
 def give_back(path: Path, limit_bytes: int) -> bool:
     """Punches the hole of a file that is over the limit; False: this file system has no holes. Raises OSError."""
-    descriptor = os.open(path, os.O_RDWR | OPEN_FLAGS)
+    descriptor = open_regular(path, os.O_RDWR)
     try:
         kept = kept_of(os.fstat(descriptor).st_size, limit_bytes)
         if kept is None:
@@ -74,7 +74,7 @@ def trim(path: Path, limit_bytes: int) -> int:
 
     Raises OSError; the file is as it was then.
     """
-    descriptor = os.open(path, os.O_RDONLY | OPEN_FLAGS)
+    descriptor = open_regular(path)
     try:
         kept = kept_of(os.fstat(descriptor).st_size, limit_bytes)
         if kept is None:

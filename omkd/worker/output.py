@@ -14,7 +14,7 @@ from omkd.protocol import codec
 from omkd.protocol.events import WorkerProgress
 from omkd.protocol.limits import RUN_OUTPUT_BYTES
 from omkd.protocol.records import Runner
-from omkd.store.files import OPEN_FLAGS, append_line
+from omkd.store.files import append_line, open_regular
 from omkd.store.session import WorkerDir
 from omkd.store.trimming import give_back, trim
 
@@ -74,7 +74,7 @@ class Output:
             self._said = latest
 
     def _new_output(self) -> bytes:
-        descriptor = os.open(self._files.stdout, os.O_RDONLY | OPEN_FLAGS)
+        descriptor = open_regular(self._files.stdout)
         try:
             size = os.fstat(descriptor).st_size
             if not 0 <= size - self._read_to <= READ_BYTES:  # a flood, or the command cut its own output

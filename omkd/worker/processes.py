@@ -22,6 +22,7 @@ from omkd.protocol import codec
 from omkd.protocol.handout import task_of_handout
 from omkd.protocol.records import RunRecord
 from omkd.protocol.scalars import HandoutId
+from omkd.store.files import SMALL_FILE_BYTES, read_regular
 from omkd.store.locks import boot_id
 from omkd.store.session import WorkerDir
 
@@ -173,7 +174,7 @@ async def end_agent(worker: WorkerDir, *, grace_s: float = LEFTOVER_GRACE_S) -> 
 def read_record(path: Path) -> RunRecord | None:
     """None if it is not there or (a power cut) not readable: then the marks alone identify the run."""
     try:
-        return codec.loads(path.read_bytes(), RunRecord)
+        return codec.loads(read_regular(path, SMALL_FILE_BYTES), RunRecord)
     except (OSError, ValueError):
         return None
 

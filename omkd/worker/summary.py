@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from omkd.protocol.limits import SUMMARY_BYTES
+from omkd.store.files import open_regular
 
 from .progress import without_progress
 
@@ -44,7 +45,7 @@ def end_of_output(path: Path, limit_bytes: int = SUMMARY_BYTES) -> str:
 
 def read_end(path: Path) -> str:
     try:
-        with path.open("rb") as opened:
+        with open(open_regular(path), "rb") as opened:
             start = max(0, os.fstat(opened.fileno()).st_size - READ_BYTES)
             opened.seek(start)
             content = opened.read(READ_BYTES)

@@ -12,9 +12,10 @@ import trio
 from attrs import frozen
 
 from omkd.protocol import codec
+from omkd.protocol.limits import WORKER_LINE_BYTES
 from omkd.protocol.records import OutboxLine, Outcome, ResultStatus
 from omkd.protocol.scalars import HandoutId
-from omkd.store.files import append_line, atomic_write
+from omkd.store.files import append_line, atomic_write, read_regular
 from omkd.store.session import WorkerDir
 
 from .acp_keeper import Keeper
@@ -231,7 +232,7 @@ def has_begun(worker: WorkerDir, handout: Handout) -> bool:
 def recorded_result(files: RunFiles) -> OutboxLine | None:
     """What a host wrote before it died, the outbox line not yet. None also if that cannot be read."""
     try:
-        return read_result(files.result.read_bytes())
+        return read_result(read_regular(files.result, WORKER_LINE_BYTES))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:

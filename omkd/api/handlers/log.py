@@ -18,7 +18,7 @@ from omkd.protocol.jsonrpc import Connection
 from omkd.protocol.methods import TaskLogNotification, TaskLogParams, TaskLogResult
 from omkd.protocol.scalars import U64
 from omkd.services.hub import Hub, Wakeup
-from omkd.store.files import OPEN_FLAGS
+from omkd.store.files import open_regular
 from omkd.store.trimming import left_out_line
 from omkd.store.watch import Watcher, open_watcher
 
@@ -154,7 +154,7 @@ def read_chunk(path: Path, offset: int) -> tuple[bytes, int]:
 def open_output(path: Path) -> int | None:
     """A descriptor; None while there is no file. Raises ApiError for what cannot be read."""
     try:
-        return os.open(path, os.O_RDONLY | OPEN_FLAGS)
+        return open_regular(path)
     except FileNotFoundError:
         return None
     except OSError as error:
