@@ -6,6 +6,7 @@ start, a torn line, a write that failed half-way and the ordinary case are one a
 
 import logging
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -65,6 +66,7 @@ class EscalationWriter:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Follows the log until cancelled, then saves its position. Ready once the file is whole."""
+        self._look_at_end()
         await self._catch_up()
         task_status.started()
         try:
@@ -122,16 +124,24 @@ class EscalationWriter:
         except OSError as error:
             logger.warning("position in the escalation log not saved: %s", error)
 
+    def _look_at_end(self) -> None:
+        """What a file lost while nobody served is written again, also if nothing new is to be written."""
+        with suppress(OSError):
+            if self._path.exists():
+                self._open_file()
+
     def _step(self) -> None:
         """Writes the lines of the next units. Raises OSError; the next step finds out what was written."""
         units = self._hub.log.read_after(self.position, max_units=UNITS_PER_TURN, max_bytes=BYTES_PER_TURN)
         lines = b"".join([lines_of(each.unit) for each in units])
         if lines:
-            self._write(units, lines)
+            before, descriptor = self.position, self._open_file()
+            if self.position != before:
+                return  # the file lost its end: what stood there comes first
+            self._write(descriptor, units, lines)
         self._pos = evolve(self._pos, seq=units[-1].seq)
 
-    def _write(self, units: list[StoredUnit], lines: bytes) -> None:
-        descriptor = self._open_file()
+    def _write(self, descriptor: int, units: list[StoredUnit], lines: bytes) -> None:
         there = os.pread(descriptor, len(lines), self._pos.offset)
         if not lines.startswith(there):
             lines = self._set_aside(descriptor, units)
@@ -156,8 +166,9 @@ class EscalationWriter:
         return b"".join(lines for _, lines in remaining)
 
     def _open_file(self) -> int:
-        """The file that the path names, made if there is none; the position is that of this file."""
+        """The file that the path names, made if there is none; the position is that of this file, and in it."""
         if self._descriptor is not None and self._is_named(self._descriptor):
+            self._stay_within(os.fstat(self._descriptor).st_size)
             return self._descriptor
         self._close()
         if self._is_half_rotated():
@@ -174,10 +185,33 @@ class EscalationWriter:
         if status.st_ino != self._pos.inode:
             logger.info("%s is another file than before: lines go on in it", self._path)
             self._pos = evolve(self._pos, inode=U64(status.st_ino), offset=U64(0))
-        elif status.st_size < self._pos.offset:
-            logger.warning("%s lost its end (%d of %d bytes are left)", self._path, status.st_size, self._pos.offset)
-            self._pos = evolve(self._pos, offset=U64(status.st_size))
+        else:
+            self._stay_within(status.st_size)
         return descriptor
+
+    def _stay_within(self, size: int) -> None:
+        """Of a file that lost its end the position goes back to the last lines that are whole; the rest comes again.
+
+        One that was emptied is begun anew: so do those who rotate it by a copy.
+        """
+        offset, seq = int(self._pos.offset), self._pos.seq
+        if offset <= size:
+            return
+        if size == 0:
+            logger.info("%s was emptied: lines go on in it", self._path)
+            self._pos = evolve(self._pos, offset=U64(0))
+            return
+        logger.warning("%s lost its end (%d of %d bytes are left): it is written again", self._path, size, offset)
+        while offset > size:
+            units = self._hub.log.read_before(Seq(seq + 1), max_units=UNITS_PER_TURN, max_bytes=BYTES_PER_TURN)
+            if not units:
+                logger.warning("%s: what it lost is no longer in the event log", self._path)
+                offset, seq = size, self._pos.seq
+                break
+            while units and offset > size:
+                gone = units.pop()
+                offset, seq = offset - len(lines_of(gone.unit)), Seq(gone.seq - 1)
+        self._pos = evolve(self._pos, offset=U64(max(0, offset)), seq=seq)
 
     def _new_file(self) -> int:
         """An empty file under its name, `escalations.pos` speaking of it before it has the name."""

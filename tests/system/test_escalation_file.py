@@ -5,6 +5,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.kit import Client, Place, append, json_lines, running_daemon, wait_until
 
 
@@ -93,15 +95,27 @@ def test_a_file_that_is_emptied_meanwhile_goes_on(client: Client, place: Place) 
     wait_texts(place.session.escalations, "two")
 
 
-def test_a_file_that_is_cut_within_a_line_goes_on_with_a_line_of_its_own(client: Client, place: Place) -> None:
-    publish(client, "one", "two")
-    wait_texts(place.session.escalations, "one", "two")
-    os.truncate(place.session.escalations, place.session.escalations.stat().st_size - 10)
-    publish(client, "three")
-    wait_until(lambda: place.session.escalations.read_bytes().endswith(b"\n"), "the line does not come")
-    last = place.session.escalations.read_bytes().splitlines()[-1]
-    assert b'"three"' in last
-    assert last.startswith(b'{"ts"')
+@pytest.mark.parametrize("cut", [1, 10, 200])
+def test_a_file_that_is_cut_meanwhile_gets_back_what_it_lost(client: Client, place: Place, cut: int) -> None:
+    """Within its last line, and within the one before that."""
+    publish(client, "one", "two", "three")
+    wait_texts(place.session.escalations, "one", "two", "three")
+    os.truncate(place.session.escalations, place.session.escalations.stat().st_size - cut)
+    publish(client, "four")
+    wait_texts(place.session.escalations, "one", "two", "three", "four")
+    assert client.call("omkd.verify")["findings"] == []
+    assert aside(place) == []
+
+
+def test_a_file_that_is_cut_while_nobody_serves_gets_back_what_it_lost(place: Place) -> None:
+    with running_daemon(place) as daemon:
+        publish(daemon.client(), "one", "two")
+        wait_texts(place.session.escalations, "one", "two")
+        daemon.stop()
+    os.truncate(place.session.escalations, place.session.escalations.stat().st_size - 5)
+    with running_daemon(place):
+        wait_texts(place.session.escalations, "one", "two")
+    assert aside(place) == []
 
 
 def test_a_file_renamed_while_the_daemon_is_down_loses_nothing(place: Place) -> None:
