@@ -1,4 +1,7 @@
-"""Room on the session's file system -> log: a person is told before the disk is full, once each time it gets low."""
+"""Room on the session's file system -> log: a person is told before the disk is full, once each time it gets low.
+
+And a log that was removed or renamed: it is put back with the next commit, which what a person is told brings.
+"""
 
 import logging
 import os
@@ -36,16 +39,28 @@ class DiskWatch:
 
     hub: Hub
     is_low: bool = False
+    put_back_told: int = 0
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Runs until cancelled. When it is too late to record the warning, it is logged, and recorded later."""
         task_status.started()
         while True:
             try:
+                self.look_at_log()
                 self.look(os.statvfs(self.hub.session.path))
             except (OSError, LogWriteFailed) as error:
                 logger.warning("room on the disk: %s", error)
             await trio.sleep(LOOK_S)
+
+    def look_at_log(self) -> None:
+        """Raises LogWriteFailed: it is said at the next look."""
+        log = self.hub.log
+        times = log.put_back + (not log.is_in_place)
+        if times > self.put_back_told:
+            where = self.hub.session.events
+            text = f"{where} was removed or renamed under omkd; what could be was put back: see omkctl verify"
+            log.append(Draft(by=ByOmkd(), events=(PersonNeeded(text=text),)))
+            self.put_back_told = times
 
     def look(self, room: os.statvfs_result) -> None:
         """Raises LogWriteFailed: it is said at the next look."""

@@ -103,6 +103,7 @@ class EventLog:
         disk: Disk,
     ) -> None:
         self.torn = recovered.torn
+        self.put_back = 0
         self.written = recovered.last
         self.committed = recovered.last
         self._fold = fold
@@ -140,6 +141,11 @@ class EventLog:
     def closed_segments(self) -> list[tuple[Path, Seq]]:
         """Those that are no longer written to, oldest first, each with the last unit that it can hold."""
         return [(each.path, Seq(after.first - 1)) for each, after in itertools.pairwise(self._segments)]
+
+    @property
+    def is_in_place(self) -> bool:
+        """Whether the segment that is written to has its name; if not, the next commit puts it back."""
+        return self._writer.is_in_place()
 
     @property
     def active_bytes(self) -> int:
@@ -237,6 +243,7 @@ class EventLog:
         return None if self._sync_began is None else time.monotonic() - self._sync_began
 
     async def _commit_written(self) -> None:
+        self._keep_in_place()
         target, self._sync_began = self.written, time.monotonic()
         try:
             await trio.to_thread.run_sync(self._writer.sync, limiter=self._disk_thread)
@@ -248,6 +255,19 @@ class EventLog:
             self._sync_began = None
         self.committed = target
         self._committed_or_broken.unpark_all()
+
+    def _keep_in_place(self) -> None:
+        """What is synced under no name would be lost with us. Raises LogBroken."""
+        if self._writer.is_in_place():
+            return
+        try:
+            self._writer.put_back()
+        except OSError as exc:
+            why = LogBroken(self._writer.path, f"it was taken away and cannot be put back: {exc.strerror or exc}")
+            self._break(why)
+            raise why from exc
+        self.put_back += 1
+        logger.error("%s was removed or renamed under omkd: what it held was put back", self._writer.path)
 
     async def _roll(self) -> None:
         """The next segment is made and synced in a thread, then takes its name and place between two appends.

@@ -3,18 +3,21 @@
 Knows bytes and files, neither units nor trio. `sync` is made for a thread; the rest runs between two appends.
 """
 
+import errno
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from attrs import frozen
 
-from .files import OPEN_FLAGS, sync_dir
+from .files import OPEN_FLAGS, make_dir, sync_dir, write_all
 from .log_errors import LogBroken, LogWriteFailed
 from .segments import create_segment
 
 NEXT_SEGMENT: Final = "next-segment.tmp"
+COPY_BYTES: Final = 1024 * 1024
 
 
 @frozen(kw_only=True)
@@ -77,6 +80,39 @@ class SegmentWriter:
         self._disk.sync(active)
         while self._left:
             os.close(self._left.pop())
+
+    def is_in_place(self) -> bool:
+        """The segment has its name still."""
+        ours = os.fstat(self._descriptor)
+        try:
+            named = os.stat(self.path, follow_symlinks=False)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return (named.st_dev, named.st_ino) == (ours.st_dev, ours.st_ino)
+
+    def put_back(self) -> None:
+        """A segment that was removed, renamed or replaced is copied to its name; the next `sync` makes that durable.
+
+        What stands there is kept as `….replaced`. Raises OSError: it has no name still.
+        """
+        make_dir(self.path.parent)
+        copy = self.prepare_next()
+        try:
+            at = 0
+            while at < self.end:
+                block = os.pread(self._descriptor, min(COPY_BYTES, self.end - at), at)
+                if not block:
+                    raise OSError(errno.EIO, f"it ends at byte {at}, not at {self.end}", str(self.path))
+                write_all(copy, block)
+                at += len(block)
+            with suppress(FileNotFoundError):
+                self.path.rename(self.path.with_name(self.path.name + ".replaced"))
+            self.path.with_name(NEXT_SEGMENT).rename(self.path)
+        except OSError:
+            os.close(copy)
+            raise
+        self._left.append(self._descriptor)
+        self._descriptor = copy
 
     def prepare_next(self) -> int:
         """A descriptor of an empty synced file without a name of its own yet. Raises OSError."""

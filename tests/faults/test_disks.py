@@ -1,13 +1,14 @@
 """Disks that stop taking anything under a daemon that works: read-only, or with the files taken away.
 
-What cannot be accepted is refused, with the cause and the path; when the cause is gone it goes on by itself, or, where
-the log itself is gone, the daemon ends and says so. (A full disk: `tests/system/test_full_disk.py`.)
+What cannot be accepted is refused, with the cause and the path; when the cause is gone it goes on by itself. The log
+itself is put back. (A full disk: `tests/system/test_full_disk.py`.)
 """
 
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,33 @@ def test_an_escalation_log_that_is_taken_away_is_begun_anew(client: Client, plac
     wait_until(lambda: [each["summary"] for each in json_lines(place.session.escalations)] == ["second"], "none anew")
     listed: Any = client.call("escalation.list")["escalations"]
     assert [each["entry"]["summary"] for each in listed] == ["first", "second"]
+
+
+def remove(events: Path) -> None:
+    shutil.rmtree(events)
+
+
+def replace(events: Path) -> None:
+    """As an editor does, or a restore."""
+    (segment,) = events.glob("*.jsonl")
+    segment.rename(segment.with_suffix(".tmp"))
+    segment.write_text("another's")
+
+
+@pytest.mark.parametrize("take_away", [remove, replace])
+def test_a_log_that_was_taken_away_is_put_back_with_all_that_was_answered(
+    place: Place, take_away: Callable[[Path], None]
+) -> None:
+    with running_daemon(place) as daemon:
+        client = daemon.client()
+        client.call("worker.add", name="w", role="r", window=0)
+        before = client.call("task.send", target={"worker": "w"}, task={"task": "before"})["id"]
+        take_away(place.session.events)
+        behind = client.call("task.send", target={"worker": "w"}, task={"task": "behind"})["id"]
+        daemon.kill()
+    with running_daemon(place), closing(Client(place.socket)) as client:
+        assert [client.call("task.get", id=each)["task"]["task"] for each in (before, behind)] == ["before", "behind"]
+        assert client.call("omkd.verify")["findings"] == []
 
 
 def test_a_log_that_is_taken_away_under_the_daemon_is_no_clean_session(

@@ -1,9 +1,11 @@
 """A person is told before the disk is full, once each time; numbers are a file system's as statvfs(3) tells them."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
+import trio
 
 from omkd.core.state import State
 from omkd.protocol.events import PersonNeeded
@@ -46,3 +48,25 @@ async def test_it_is_said_once_until_there_was_enough_room_again(tmp_path: Path)
         for free in (90, 4, 3, 6, 4, 8, 4):
             watch.look(room(free, 100))
     assert ["4 MiB left" in text for text in said] == [True, True]
+
+
+async def test_a_log_that_was_taken_away_is_said_once_and_put_back(tmp_path: Path) -> None:
+    said: list[str] = []
+    async with (
+        open_event_log(
+            tmp_path / "events",
+            fold=lambda unit: said.extend(event.text for event in unit.events if isinstance(event, PersonNeeded)),
+            clock_ns=lambda: 0,
+        ) as log,
+        trio.open_nursery() as nursery,
+    ):
+        await nursery.start(log.run)
+        watch = DiskWatch(Hub(session=SessionDir(tmp_path), log=log, state=State(), clock_ns=lambda: 0))
+        watch.look_at_log()
+        shutil.rmtree(tmp_path / "events")
+        for _ in range(2):
+            watch.look_at_log()
+            await log.commit(log.written)
+        nursery.cancel_scope.cancel()
+    assert ["was removed or renamed" in text for text in said] == [True]
+    assert [path.name for path in (tmp_path / "events").iterdir()] == ["00000000000000000001.jsonl"]
