@@ -11,9 +11,11 @@ import pytest
 import trio
 from attrs import define
 
+from omkd.api.handlers.task_list import seq_of
 from omkd.core.kept import Bounds
 from omkd.core.ledger import Ledger
 from omkd.core.state import State
+from omkd.protocol.errors import ApiError
 from omkd.protocol.events import (
     ByOmkd,
     Event,
@@ -363,6 +365,18 @@ async def test_what_is_gone_waits_for_nobody(tmp_path: Path) -> None:
         assert min(waiting) >= first
     async with running(tmp_path) as run:
         assert list(run.hub.state.unacked) == waiting
+
+
+async def test_a_page_goes_on_behind_a_task_that_retention_took_meanwhile(tmp_path: Path) -> None:
+    async with running(tmp_path, Retention(keep_bytes=1)) as run:
+        for _ in range(2):
+            await run.fill(2)
+            await caught_up(run)
+            await run.snapshots.take()
+        assert run.hub.log.first_seq > 1
+        assert seq_of(run.hub, TaskId("t1")) == 1
+        with pytest.raises(ApiError, match="no task 'nobody'"):
+            seq_of(run.hub, TaskId("nobody"))
 
 
 async def test_segments_go_by_age(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from omkd.core.views import task_view
 from omkd.protocol.events import Target, ToRole, ToWorker
 from omkd.protocol.limits import PAGE_LIMIT
 from omkd.protocol.methods import Task, TaskListParams, TaskListResult
+from omkd.protocol.names import GIVEN_BY_OMKD
 from omkd.protocol.scalars import Seq, TaskId
 from omkd.services.hub import Hub
 from omkd.services.older_tasks import OlderTask, older_tasks, read_task
@@ -58,9 +59,19 @@ async def list_tasks(call: Call, params: TaskListParams) -> Answer:
 
 
 def newest_first(hub: Hub, before: TaskId | None) -> Iterator[TaskEntry | OlderTask]:
-    bound = Seq(hub.log.next_seq) if before is None else entry_of(hub, before).seq
+    bound = Seq(hub.log.next_seq) if before is None else seq_of(hub, before)
     kept = (entry for entry in list(hub.state.ledger.newest_first()) if entry.seq < bound)
     return merge(kept, older_chunks(hub, bound), key=lambda task: -task.seq)
+
+
+def seq_of(hub: Hub, task_id: TaskId) -> Seq:
+    """Of the unit that queued it; of omkd's own ids also when retention took the task between two pages.
+
+    Raises ApiError NOT_FOUND.
+    """
+    if GIVEN_BY_OMKD.fullmatch(task_id) and int(task_id[1:]) < hub.log.first_seq:
+        return Seq(int(task_id[1:]))
+    return entry_of(hub, task_id).seq
 
 
 def older_chunks(hub: Hub, bound: Seq) -> Iterator[OlderTask]:
