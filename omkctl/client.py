@@ -1,8 +1,8 @@
 """Calls that outlive a restart of the daemon.
 
-The first attempt decides: where nothing listens and no lock says that a daemon lives, the call fails at once. Once a
-daemon was met, or is on its way, calls that may be made twice are tried again for `patience_s`; what follows or waits,
-for as long as it takes.
+The first attempt decides: where nothing listens and no lock says that a daemon lives, the call fails at once, or, where
+a socket says that one died, when none took its place within DIED_SECS. Once a daemon was met, or is on its way, calls
+that may be made twice are tried again for `patience_s`; what follows or waits, for as long as it takes.
 """
 
 import time
@@ -11,11 +11,14 @@ from typing import Final, TypeVar, cast
 from omkd.protocol.version import PROTOCOL_VERSION, __version__
 
 from .failures import Exit, Failure
-from .link import Deadline, Late, Link, Lost
+from .link import Deadline, Late, Link, Lost, Refused
 from .locate import Address
 
 PATIENCE_SECS: Final = 10.0
 """How long a call is tried again: a restart takes well under a second, systemd's RestartSec a few."""
+
+DIED_SECS: Final = 3.0
+"""For systemd to start a daemon that died anew: RestartSec is 1 s, and its lock says then that it lives."""
 
 ANSWER_SECS: Final = 30.0
 """For an answer that waits for nothing but the disk."""
@@ -53,6 +56,7 @@ class Client:
         self._answer_s = answer_s
         self._link: Link | None = None
         self._met = False
+        self._died: Deadline | None = None
 
     def close(self) -> None:
         if self._link is not None:
@@ -117,7 +121,7 @@ class Client:
             tried = self._try_sockets()
             if self._link is not None:
                 break
-            if patience.passed or not (self._met or self.address.daemon_lives()):
+            if patience.passed or not (self._met or self.address.daemon_lives() or self._may_come_back()):
                 raise self._unreachable(tried, sent=sent)
             time.sleep(next(pauses, PAUSES_S[-1]))
         return self._link
@@ -130,8 +134,14 @@ class Client:
                 self._link = self._greeted(Link(path, Deadline.after(self._answer_s)))
                 break
             except (Lost, Late) as fault:
+                if isinstance(fault, Refused) and self._died is None:
+                    self._died = Deadline.after(DIED_SECS)
                 tried.append(f"{path} ({str(fault) or 'no answer'})")
         return tried
+
+    def _may_come_back(self) -> bool:
+        """One that ends as it should takes its socket with it."""
+        return self._died is not None and not self._died.passed
 
     def _greeted(self, link: Link) -> Link:
         """`link` after `omkd.hello`. Raises Lost, Unreachable (it took the connection and is silent), DaemonError."""

@@ -22,6 +22,10 @@ class Lost(Exception):
     """The connection ended, or could not be made; the text says how."""
 
 
+class Refused(Lost):
+    """There is a socket, and nobody listens: a daemon died here."""
+
+
 class Late(Exception):
     """The deadline passed."""
 
@@ -74,6 +78,9 @@ class Link:
         except TimeoutError as fault:
             self.close()
             raise Late from fault
+        except ConnectionRefusedError as fault:
+            self.close()
+            raise Refused(fault.strerror) from fault
         except OSError as fault:
             self.close()
             raise Lost(fault.strerror or str(fault)) from fault

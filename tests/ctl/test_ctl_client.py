@@ -69,12 +69,27 @@ def test_without_a_daemon_a_call_fails_at_once_and_says_how_to_start_one(client:
         assert part in failure.value.message
 
 
-def test_a_socket_that_nobody_listens_at_is_no_daemon(client: Client, address: Address, scripted: Scripted) -> None:
+@pytest.fixture
+def leftover(address: Address, scripted: Scripted) -> None:
+    """The socket of a daemon that died."""
     scripted({}).stop()
-    leftover = address.sockets[0]
     with closing(socket.socket(socket.AF_UNIX)) as bound:
-        bound.bind(str(leftover))
-    with pytest.raises(Unreachable, match="refused"):
+        bound.bind(str(address.sockets[0]))
+
+
+@pytest.mark.usefixtures("leftover")
+def test_where_a_daemon_died_another_is_waited_for(client: Client, address: Address) -> None:
+    """As systemd starts it, a second later."""
+    daemon = ScriptedDaemon(address.sockets[0], {"omkd.status": always({"seq": 1})})
+    with later(daemon.start):
+        assert client.call("omkd.status", {}, Result) == {"seq": 1}
+    daemon.stop()
+
+
+@pytest.mark.usefixtures("leftover")
+@pytest.mark.parametrize("patience_s", [0, 10.0])
+def test_where_a_daemon_died_and_none_comes_the_call_fails(address: Address, patience_s: float) -> None:
+    with closing(Client(address, patience_s=patience_s)) as client, pytest.raises(Unreachable, match="refused"):
         client.call("omkd.status", {}, Result)
 
 
