@@ -43,7 +43,7 @@ from omkd.services.worker_watch import WorkerWatch
 from omkd.settings.live import LiveSettings
 from omkd.settings.table import Settings
 from omkd.store.event_log import Draft, EventLog, LogWriteFailed, open_event_log
-from omkd.store.files import make_dir, sync_way_to
+from omkd.store.files import make_dir, make_private, sync_way_to
 from omkd.store.locks import FileLock, LockHeld, boot_id, is_gone, take_lock
 from omkd.store.watch import open_watcher
 from omkd.systemd import Notifier
@@ -51,6 +51,9 @@ from omkd.systemd import Notifier
 logger = logging.getLogger(__name__)
 
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+SOCKETS: Final = "omk"
+"""In the runtime directory: where sockets are that nobody put elsewhere."""
+
 HEIR_S: Final = 5.0
 """For the lock of a daemon that was killed while it started a process, which has all that is open until its exec."""
 
@@ -68,8 +71,18 @@ async def run_daemon(config: Config, notifier: Notifier) -> None:
     Raises LockHeld, LogDamaged, LogTooNew, LogBroken, LogWriteFailed, OSError (in groups, as nurseries do).
     """
     make_dir(config.session.path)
+    for directory in own_directories(config):
+        if make_private(directory):
+            logger.warning("%s was open to others, and is no more: mode 0700", directory)
     async with held(config.session.lock) as lock, held(socket_lock(config.socket)):
         await run_locked(config, notifier, was_copied=lock.was_copied)
+
+
+def own_directories(config: Config) -> list[Path]:
+    """Those that are omkd's alone, of those that are there: with `--socket` the socket may be in anybody's."""
+    of_sockets = config.socket.parent
+    found = [config.session.path, *([of_sockets] if of_sockets.name == SOCKETS else [])]
+    return [each for each in found if each.is_dir()]
 
 
 @asynccontextmanager

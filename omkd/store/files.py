@@ -41,6 +41,14 @@ def make_dir(path: Path) -> None:
     sync_dir(path.parent)
 
 
+def make_private(path: Path) -> bool:
+    """A directory of ours that others may enter is closed to them. False: it was. Raises OSError."""
+    if stat.S_IMODE(path.stat().st_mode) & ~DIR_MODE == 0:
+        return False
+    path.chmod(DIR_MODE)
+    return True
+
+
 def make_parents(path: Path) -> None:
     if not path.is_dir():
         make_dir(path)

@@ -133,8 +133,25 @@ def files_with(place: Place, text: str) -> list[Path]:
     return [path for path in files if text.encode() in path.read_bytes()]
 
 
-def test_the_value_of_a_secret_name_is_redacted_where_workers_are_listed(daemon: Daemon, client: Client) -> None:
+def test_directories_that_others_may_enter_are_closed_to_them(place: Place) -> None:
+    """Made by a hand, or by mkdir -p in a script."""
+    loose = (place.session.path, place.socket.parent)
+    for directory in loose:
+        directory.mkdir(parents=True, exist_ok=True)
+        directory.chmod(0o777)
+    with running_daemon(place) as daemon:
+        assert [stat.S_IMODE(each.stat().st_mode) for each in loose] == [0o700, 0o700]
+        assert daemon.log.read_text().count("was open to others") == 2
+
+
+def test_the_value_of_a_secret_name_is_redacted_in_every_listing(daemon: Daemon, client: Client) -> None:
     run_something(client, env={"API_TOKEN": SECRET, "AWS_SECRET_NAME": SECRET, "PASSWORD": SECRET, "MY_KEY": SECRET})
-    shown = str(client.call("worker.list")) + str(client.call("worker.get", name="w"))
-    assert SECRET not in shown
+    client.call("event.subscribe", last=1000)
+    shown = [client.call("worker.list"), client.call("worker.get", name="w"), client.call("event.list", last=1000)]
+    told = ""
+    while "WorkerRegistered" not in told:
+        told += str(client.next_notification())
+    shown.append({"told": told})
+    assert SECRET not in str(shown)
+    assert str(shown).count("[redacted]") == 16
     assert SECRET not in daemon.log.read_text()
