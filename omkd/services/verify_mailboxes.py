@@ -107,11 +107,19 @@ class MailboxCheck:
         self._log_has_gap = log_has_gap
         for entry in state.roster.workers.values():
             self._report.count("workers")
-            self._check_inbox(state, entry, written_to)
-            for file in (EVENTS, OUTBOX):
-                generation = self._generations.get((entry.name, file))
-                if generation is not None and not generation.was_cut:
-                    self._check_read_lines(self._session.worker(entry.name).path / file, generation)
+            try:
+                self._check_worker(state, entry, written_to)
+            except OSError as fault:
+                what = f"{fault.filename}: {fault.strerror}: worker {entry.name} was not held against the log"
+                self._find(what, "put a file in its place that omkd can read, see omkctl doctor")
+
+    def _check_worker(self, state: State, entry: WorkerEntry, written_to: Seq | None) -> None:
+        """Raises OSError."""
+        self._check_inbox(state, entry, written_to)
+        for file in (EVENTS, OUTBOX):
+            generation = self._generations.get((entry.name, file))
+            if generation is not None and not generation.was_cut:
+                self._check_read_lines(self._session.worker(entry.name).path / file, generation)
 
     def _generation_of(self, seq: Seq, src: Source) -> Generation:
         known = self._generations.get((src.worker, src.file))

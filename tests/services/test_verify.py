@@ -463,6 +463,13 @@ async def test_a_hand_out_missing_from_the_inbox_is_found_while_the_daemon_runs(
 # --- outbox and events
 
 
+async def test_a_file_that_is_none_is_a_finding_of_its_worker(settled: SessionDir):
+    inbox = settled.worker(CODER).inbox
+    inbox.rename(inbox.with_name("elsewhere"))
+    inbox.symlink_to("elsewhere")
+    assert "worker coder was not held against the log" in only_finding(settled)
+
+
 async def test_a_changed_result_is_found(settled: SessionDir):
     outbox = settled.worker(CODER).outbox
     edit(outbox, b'"success"', b'"partial"')
