@@ -86,13 +86,24 @@ def main(argv: list[str] | None = None) -> None:
 
 def run(arguments: list[str]) -> int:
     """The exit status. Every failure becomes words on stderr, or with `--json` one object on stdout."""
+    try:
+        status = outcome(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return reader_gone()
+    except OSError as fault:
+        if fault.filename is not None:
+            raise  # a file's; and what a socket says, `link` has translated
+        return stdout_failed(fault)
+    return status
+
+
+def outcome(arguments: list[str]) -> int:
+    """Raises OSError when stdout cannot be written."""
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8" if wants_json(arguments) else None, errors="backslashreplace")
     try:
         status: Any = root.main(args=arguments or ["--help"], prog_name="omkctl", standalone_mode=False)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        return reader_gone()
     except click.UsageError as fault:
         return report(usage(fault.format_message() + see_help(fault)), arguments)
     except click.ClickException as fault:
@@ -132,6 +143,17 @@ def wants_json(arguments: list[str]) -> bool:
 
 
 def reader_gone() -> int:
-    """Whoever read our stdout has had enough. Python must not say so when it flushes at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    """Whoever read our stdout has had enough."""
+    give_up_stdout()
     return Exit.DONE
+
+
+def stdout_failed(fault: OSError) -> int:
+    give_up_stdout()
+    say(f"stdout cannot be written: {fault.strerror}")
+    return Exit.NEGATIVE
+
+
+def give_up_stdout() -> None:
+    """Python must not complain when it flushes at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

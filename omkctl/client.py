@@ -158,10 +158,11 @@ class Client:
         return link
 
     def _unreachable(self, tried: list[str], *, sent: bool) -> Unreachable:
-        session = self.address.session
+        session, start = self.address.session, self.address.start
+        if not self.address.has_own_socket:
+            start += f"  or: systemctl --user start omkd@{session}"
         return Unreachable(
-            f"no daemon answers for session {session!r}: tried {', '.join(tried)}. "
-            f"To start one: omkd --session {session} &  or: systemctl --user start omkd@{session}",
+            f"no daemon answers for session {session!r}: tried {', '.join(tried)}. To start one: {start}",
             sockets=[str(path) for path in self.address.sockets],
             sent=sent,
         )

@@ -1,5 +1,6 @@
 """Questions that wait for a person, and a person's answer to one."""
 
+import shlex
 from typing import Final
 
 from .client import Client
@@ -41,10 +42,16 @@ def only_choice(asked: Decision, kind: str) -> Choice:
     how_many = "no choice" if not wanted else f"{len(wanted)} choices"
     text = (
         f"{asked['id']} has {how_many} to {WORDS[kind]}: there are {choices_text(asked)}. "
-        f"To take one: omkctl answer {asked['id']} CHOICE"
+        f"To take one: {to_type('answer', asked['id'])} CHOICE"
     )
     known = [choice["id"] for choice in asked["choices"]]
     raise Failure(Exit.USAGE, "invalid_params", text, data={"id": asked["id"], "known": known})
+
+
+def to_type(verb: str, *words: str) -> str:
+    """`omkctl approve t1-1`, to be copied into a shell, which reads none of these words: whoever asks chose them."""
+    dashes = ["--"] if any(word.startswith("-") for word in words) else []
+    return shlex.join(["omkctl", verb, *dashes, *words])
 
 
 def choices_text(asked: Decision) -> str:
@@ -65,7 +72,7 @@ def show_decided(decided: Decision, out: Output) -> None:
     if out.as_json:
         out.json(decided)
     else:
-        out.line(f"{decided['id']}: {decided['choice']} ({one_line(decided['summary'])})")
+        out.line(one_line(f"{decided['id']}: {decided['choice']} ({decided['summary']})"))
 
 
 def asker(asked: Decision) -> str:

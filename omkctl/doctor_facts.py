@@ -34,10 +34,6 @@ class Finding:
 class Bounds:
     """From where on something is a fault."""
 
-    free_bytes: int = 256 * 1024 * 1024
-    """A few segments of the log (64 MiB each), and the output of a few runs (16 MiB each)."""
-
-    free_inodes: int = 1000
     ahead_secs: float = 5.0
     """A clock that NTP keeps is never so far off."""
 
@@ -85,7 +81,7 @@ class Facts:
         """The command that starts a daemon for this session."""
         if self.has_unit:
             return f"systemctl --user start omkd@{self.address.session}"
-        return f"omkd --session {self.address.session} &"
+        return self.address.start
 
 
 def gather(address: Address, prefix: str, around: Surroundings) -> Facts:

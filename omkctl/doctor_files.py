@@ -1,6 +1,5 @@
 """Doctor's checks of what is on the disk: the socket, the locks, modes, room, the log's clock."""
 
-import os
 import shlex
 import stat
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Final, cast
 
 from . import json_text, processes
+from .disk_room import shortage
 from .doctor_facts import Facts, Finding
 from .lock_holders import Holder
 
@@ -126,18 +126,12 @@ def mode_findings(path: Path, wanted: int, uid: int, what: str) -> Iterator[Find
 def check_disk(facts: Facts) -> Iterator[Finding]:
     """Of the session. A full disk refuses tasks; nothing that was taken is lost."""
     session = facts.address.session_dir
-    try:
-        found = os.statvfs(session)
-    except OSError:
+    what = shortage(session)
+    if what is None:
         return
-    free_bytes, bounds = found.f_bavail * found.f_frsize, facts.around.bounds
     removed = session / "removed"
     mend = f"rm -r {quote(removed)}" if removed.is_dir() and any(removed.iterdir()) else f"du -xhd1 {quote(session)}"
-    if free_bytes < bounds.free_bytes:
-        what = f"{free_bytes // 2**20} MiB are free for {session}, there should be {bounds.free_bytes // 2**20}"
-        yield Finding(what=what, mend=mend)
-    elif found.f_files and found.f_favail < bounds.free_inodes:
-        yield Finding(what=f"{found.f_favail} files more can be made in {session} (inodes)", mend=mend)
+    yield Finding(what=what, mend=mend)
 
 
 def check_clock(facts: Facts) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ from omkd.protocol.limits import PAGE_LIMIT
 from .client import Client
 from .json_text import Object
 from .options import ALL_LINES
-from .shapes import Task, TaskList
+from .shapes import Task, TaskList, Worker
 
 
 def newest_tasks(client: Client, filters: Mapping[str, object], wanted: int) -> TaskList:
@@ -25,6 +25,14 @@ def newest_tasks(client: Client, filters: Mapping[str, object], wanted: int) -> 
             return TaskList(tasks=found[-wanted:] if wanted > 0 else found if wanted == ALL_LINES else [], next=before)
 
 
+def refuse_unknown_worker(client: Client, name: str) -> None:
+    """Of a removed worker there may be tasks; of one that is not known and has none, a slip of the pen is likelier.
+
+    Raises DaemonError (not_found, with the known ones).
+    """
+    client.call("worker.get", {"name": name}, Worker)
+
+
 def log_items(
     client: Client, method: str, items: str, newest: str, params: Mapping[str, object], wanted: int
 ) -> Iterator[Object]:
@@ -32,8 +40,6 @@ def log_items(
 
     `items` is the list's name in a page, `newest` the parameter that asks for the newest so many.
     """
-    if wanted == 0:
-        return iter(())
     if 0 < wanted <= PAGE_LIMIT:
         page = client.call(method, {**params, newest: wanted, "limit": wanted}, dict[str, object])
         return iter(cast(list[Object], page[items]))

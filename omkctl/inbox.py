@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final, cast
 
 from .client import Client
-from .deciding import ALLOW_ONCE, asker, open_questions
+from .deciding import ALLOW_ONCE, asker, open_questions, to_type
 from .history import all_items, newest_tasks
 from .options import ALL_LINES
 from .shapes import Decision, Escalation, Task, Worker, WorkerList
@@ -16,7 +16,7 @@ CANNOT: Final = re.compile(
 )
 """Of a task's `why`: nobody could take it now. All else passes by itself: a turn, a time, a task before it."""
 
-NEEDS_A_LOOK: Final = {"stalled": "no sign of life from it", "dead": "given up after its restarts"}
+NEEDS_A_LOOK: Final = ("stalled", "dead")
 """States of a worker."""
 
 
@@ -89,11 +89,11 @@ def question_text(asked: Decision) -> str:
 
 
 def next_of(asked: Decision) -> str:
-    """A yes where that is one choice, else its choices by name."""
+    """A yes where that is one choice, else its choices by name, as one word: a shell must not read their `|`."""
     yes = [choice for choice in asked["choices"] if choice["kind"] == ALLOW_ONCE]
     if len(yes) == 1:
-        return f"omkctl approve {asked['id']}"
-    return f"omkctl answer {asked['id']} {'|'.join(choice['id'] for choice in asked['choices'])}"
+        return to_type("approve", asked["id"])
+    return to_type("answer", asked["id"], "|".join(choice["id"] for choice in asked["choices"]))
 
 
 def of_escalations(escalations: Iterable[Escalation], asked_in: set[int]) -> Iterator[Item]:
@@ -109,9 +109,22 @@ def of_workers(workers: Iterable[Worker]) -> Iterator[Item]:
     for worker in workers:
         if worker["state"] in NEEDS_A_LOOK:
             name = worker["name"]
-            says = f"{name} {worker['state']}: {NEEDS_A_LOOK[worker['state']]}"
-            restart = f"omkctl worker restart {name}"
-            yield Item(id=name, kind="worker", ts=worker["last_sign"] or "", says=says, next=restart, worker=name)
+            says = f"{name} {worker['state']}: {what_is_wrong(worker)}"
+            yield Item(id=name, kind="worker", ts=worker["last_sign"] or "", says=says, next=mend(worker), worker=name)
+
+
+def what_is_wrong(worker: Worker) -> str:
+    return "given up after its restarts" if worker["state"] == "dead" and is_ours(worker) else "no sign of life from it"
+
+
+def mend(worker: Worker) -> str:
+    """Only omkd's own hosts can be restarted by it."""
+    name = worker["name"]
+    return f"omkctl worker restart {name}" if is_ours(worker) else f"start the program of {name} again"
+
+
+def is_ours(worker: Worker) -> bool:
+    return worker["runner"] is not None and not worker["foreign"]
 
 
 def of_tasks(tasks: Iterable[Task]) -> Iterator[Item]:

@@ -69,7 +69,7 @@ class Watch:
         waiting = open_questions(self._client)
         ids = {each["id"] for each in waiting}
         if self._shown is not None and self._shown["id"] not in ids:
-            self._out.line(f"{self._shown['id']} is over: decided elsewhere, or nobody needs it any more")
+            self._out.line(f"{one_line(self._shown['id'])} is over: decided elsewhere, or nobody needs it any more")
             self._shown = None
         if self._shown is None:
             self._shown = next((each for each in waiting if each["id"] not in self._skipped), None)
@@ -81,7 +81,7 @@ class Watch:
             self._waits_said = self._shown is None
 
     def _show(self, asked: Decision) -> None:
-        self._out.line(f"\n{asked['id']}  {one_line(asker(asked))}  until {self._out.time(asked['expires'])}")
+        self._out.line(f"\n{one_line(asked['id'])}  {one_line(asker(asked))}  until {self._out.time(asked['expires'])}")
         self._out.line(f"  {one_line(asked['summary'])}")
         lines = shown(asked["detail"]).split("\n") if asked["detail"] else []
         for text in lines[:DETAIL_LINES]:
@@ -102,14 +102,14 @@ class Watch:
         if key == "s":
             self._skipped.add(asked["id"])
             self._shown = None
-            self._out.line(f"{asked['id']} skipped; it waits on")
+            self._out.line(f"{one_line(asked['id'])} skipped; it waits on")
             return True
         try:
             choice = self._choice(asked, key)
             if choice is not None:
                 decided = decide(self._client, asked["id"], choice, "")
                 self._shown = None
-                self._out.line(f"{asked['id']}: {one_line(decided['choice'] or '')}")
+                self._out.line(one_line(f"{asked['id']}: {decided['choice']}"))
         except Failure as failure:
             self._refused(failure)
         return True

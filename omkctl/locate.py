@@ -6,6 +6,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 from omkd.protocol.address import AddressError, checked_session, socket_candidates, state_root
 
@@ -17,12 +18,22 @@ DEFAULT_SESSION = "default"
 
 @dataclass(frozen=True, kw_only=True)
 class Address:
-    """`sockets` are tried in order; a daemon holds one of `locks` as long as it lives."""
+    """`sockets` are tried in order; a daemon holds one of `locks` as long as it lives.
+
+    `has_own_socket`: it was named, so that a daemon has to be told of it, too.
+    """
 
     session: str
     session_dir: Path
     sockets: tuple[Path, ...]
     locks: tuple[Path, ...]
+    has_own_socket: bool = False
+
+    @property
+    def start(self) -> str:
+        """The command line of a daemon that is found here."""
+        place = f" --socket {quote(str(self.sockets[0]))}" if self.has_own_socket else ""
+        return f"omkd --session {self.session}{place} &"
 
     def daemon_lives(self) -> bool:
         return any(lock_is_held(lock) for lock in self.locks)
@@ -40,7 +51,13 @@ def address_for(env: Mapping[str, str], *, session: str, socket: str | None, sta
     else:
         sockets, locks = socket_candidates(env, session, session_dir), [session_dir / "omkd.lock"]
     beside = [path.with_name(path.name + ".lock") for path in sockets]
-    return Address(session=session, session_dir=session_dir, sockets=tuple(sockets), locks=(*locks, *beside))
+    return Address(
+        session=session,
+        session_dir=session_dir,
+        sockets=tuple(sockets),
+        locks=(*locks, *beside),
+        has_own_socket=socket is not None,
+    )
 
 
 def lock_is_held(path: Path) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from . import completers, values
+from .failures import usage
 from .invocation import Invocation
 
 if TYPE_CHECKING:
@@ -46,10 +47,18 @@ def lines_of(text: str) -> int:
     return int(text)
 
 
+def some_lines(wanted: int) -> int:
+    """`wanted`, where nothing is followed. Raises Failure (usage) for none."""
+    if wanted == 0:
+        raise usage("-n 0 shows nothing: at least 1, or all (with -f, 0 is: from now on)")
+    return wanted
+
+
 DURATION: Final = Value("duration", values.duration_secs)
 WHOLE_DURATION: Final = Value("duration", values.whole_secs)
 MOMENT: Final = Value("time", lambda text: values.moment(text, datetime.now().astimezone()))
 LATER_MOMENT: Final = Value("time", lambda text: values.later_moment(text, datetime.now().astimezone()))
+I32: Final = click.IntRange(-(2**31), 2**31 - 1)
 LINES: Final = Value("lines", lines_of)
 TARGET: Final = Value("target", values.target)
 FIELD: Final = Value("field", values.event_field)

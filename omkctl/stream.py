@@ -46,8 +46,18 @@ class Part:
 
     @property
     def wanted(self) -> int:
-        named = self.since is not None or self.after is not None or self.whole
-        return self.lines if self.lines is not None else options.ALL_LINES if named else options.DEFAULT_LINES
+        whole = self.names_a_place or self.whole
+        return self.lines if self.lines is not None else options.ALL_LINES if whole else options.DEFAULT_LINES
+
+    @property
+    def names_a_place(self) -> bool:
+        return self.since is not None or self.after is not None
+
+    @property
+    def narrows(self) -> bool:
+        """Not everything there is was asked for."""
+        chosen = (each.values() if isinstance(each, dict) else [each] for each in self.filters.values())
+        return self.names_a_place or any(any(values) for values in chosen)
 
 
 EVENT_LOG = Log(
@@ -70,7 +80,7 @@ ESCALATION_LOG = Log(
 
 
 def print_part(client: Client, log: Log, part: Part, show: Callable[[Object], None]) -> int:
-    """Shows each item of the part. Raises Failure (timeout) when `--timeout` ran out first."""
+    """Shows each item of the part; NEGATIVE: none matched. Raises Failure (timeout) when `--timeout` ran out first."""
     shown = 0
     try:
         for item in islice(items_of(client, log, part), part.count):
@@ -79,13 +89,14 @@ def print_part(client: Client, log: Log, part: Part, show: Callable[[Object], No
     except Late:
         wanted = f" of {part.count}" if part.count is not None else ""
         raise timed_out(f"{shown}{wanted} lines within {part.timeout:g} s") from None
-    return Exit.DONE
+    return Exit.NEGATIVE if part.narrows and not shown else Exit.DONE
 
 
 def items_of(client: Client, log: Log, part: Part) -> Iterator[Object]:
     if not part.follow:
         start = {key: value for key, value in (("after", part.after), ("since", part.since)) if value is not None}
-        return log_items(client, log.listing, log.items, log.newest, {**part.filters, **start}, part.wanted)
+        wanted = options.some_lines(part.wanted)
+        return log_items(client, log.listing, log.items, log.newest, {**part.filters, **start}, wanted)
     notes = follow(
         client, log.subscribe, {**part.filters, **start_of(log, part)}, log.seq_of, Deadline.after(part.timeout), say
     )
@@ -94,7 +105,7 @@ def items_of(client: Client, log: Log, part: Part) -> Iterator[Object]:
 
 def start_of(log: Log, part: Part) -> dict[str, object]:
     """Where a subscription begins: at a place that was named, or with the newest so many."""
-    if part.lines is not None and part.lines > 0 and (part.since is not None or part.after is not None):
+    if part.lines is not None and part.lines > 0 and part.names_a_place:
         raise usage("with -f, -n does not go together with --since or --after: say from where, or how many")
     if part.after is not None:
         return {"after": part.after}

@@ -71,7 +71,7 @@ def result_row(task: Task, out: Output) -> list[str]:
 def describe(task: Task, out: Output) -> None:
     """Everything, one field a line, texts indented below."""
     facts = {
-        "state": out.styled(task["state"]) + (f": {task['why']}" if task["why"] else ""),
+        "state": out.styled(task["state"]) + (f": {one_line(task['why'])}" if task["why"] else ""),
         "target": target_text(task["target"]),
         "worker": task["worker"],
         "hand-outs": handouts(task),

@@ -3,6 +3,7 @@
 Each fault names the file, the worker and the key. What only the daemon can know (does the command exist?) it says.
 """
 
+import json
 import os
 import tomllib
 from collections.abc import Callable, Mapping
@@ -10,7 +11,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Final
 
-from . import json_text, values
+from . import values
 from .failures import Failure, usage
 from .worker_options import ACP_SESSION, ON_INTERRUPT, RUNNER_FIELDS
 
@@ -154,9 +155,11 @@ def tools(value: object) -> list[object]:
     if not isinstance(value, list):
         raise Wrong(f"needs an array, this is {kind(value)}")
     try:
-        json_text.to_text(value)
+        json.dumps(value, allow_nan=False)
     except TypeError as fault:
         raise Wrong("holds a date or time, which JSON does not have: put it in quotes") from fault
+    except ValueError as fault:
+        raise Wrong("holds nan or inf, which JSON does not have: put it in quotes") from fault
     return value
 
 

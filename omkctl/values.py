@@ -4,6 +4,7 @@ Each raises ValueError, whose text says what would be right.
 """
 
 import re
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -151,14 +152,17 @@ def env_pair(text: str) -> tuple[str, str]:
     return name, value
 
 
-def event_field(text: str) -> tuple[str, object]:
-    """`percent=40`, `message=half way`, `plan:=["a","b"]`. A bare number, true, false or null is what it says."""
+def event_field(text: str, texts: Collection[str] = ()) -> tuple[str, object]:
+    """`percent=40`, `message=half way`, `plan:=["a","b"]`. A bare number, true, false or null is what it says.
+
+    In the fields `texts` it is text.
+    """
     name, equals, value = text.partition("=")
     if not equals or not name or name == ":":
         raise ValueError(f"{text!r}: write FIELD=VALUE, or FIELD:=JSON")
     if name.endswith(":"):
         return name[:-1], json_value(value, name[:-1])
-    return name, scalar(value)
+    return name, value if name in texts else scalar(value)
 
 
 def scalar(text: str) -> object:

@@ -148,7 +148,8 @@ def verify(place: Place, as_json: bool) -> None:
             click.echo(f"{what}: {count}")
         for finding in result.findings:
             click.echo(f"{finding.kind.value}: {finding.what}\n  {finding.mend}")
-        click.echo("consistent" if not result.findings else f"{len(result.findings)} findings")
+        count = len(result.findings)
+        click.echo("consistent" if not count else f"{count} finding{'s' if count > 1 else ''}")
     sys.exit(EXIT_FAILED if result.findings else 0)
 
 

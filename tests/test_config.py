@@ -135,6 +135,7 @@ def test_a_sessions_notices_take_the_place_of_all(path: Path):
         ("log_level = 3\n", ":1: log_level: it must be a text, it is the number 3"),
         ('log_level = "warn"\n', ":1: log_level: 'warn' is none of its values (did you mean 'warning'? known: "),
         ("session = 3\n", ":1: session: write [session.NAME]"),
+        ('\n[session."../x"]\nlook_secs = 3\n', ":2: session.../x: bad session name '../x': 1 to 64 of"),
         ("[session]\na = 3\n", ":2: session.a: write [session.a]"),
         ("[session.x]\nlok_secs = 3\n", ":2: session.x.lok_secs: there is no such option (did you mean 'look_secs'?"),
         ("[session.x.session]\n", ":1: session.x.session: there is no such option"),
@@ -150,6 +151,11 @@ def test_a_sessions_notices_take_the_place_of_all(path: Path):
         ('[[notify]]\ncommand = [""]\n', ":2: notify[0].command: its first part is empty"),
         ('[[notify]]\ncommand = "x"\n', ":2: notify[0].command: it must be a list of texts, it is the text 'x'"),
         ('[[notify]]\ncommand = ["a\\u0000"]\n', ":2: notify[0].command[0]: it holds a NUL character"),
+        ('[[notify]]\ncommand = ["x"]\nname = ""\n', ":3: notify[0].name: it is empty: leave it away"),
+        ('[[notify]]\ncommand = ["x"]\nkinds = []\n', ":3: notify[0].kinds: it is empty: leave it away for whatever"),
+        ('[[notify]]\ncommand = ["x"]\n\nworkers = []\n', ":4: notify[0].workers: it is empty: leave it away for all"),
+        ('[[notify]]\nworkers = ["a", "b c"]\n', ":2: notify[0].workers[1]: bad worker name 'b c': 1 to"),
+        ('[[notify]]\nworkers = ["any"]\n', ":2: notify[0].workers[0]: bad worker name 'any'"),
         (
             '[[notify]]\ncommand = ["x"]\nkind = []\n',
             ":3: notify[0].kind: there is no such option (did you mean",
@@ -180,7 +186,31 @@ def test_a_directory_in_its_place_is_a_fault(tmp_path: Path):
 
 
 def test_a_huge_file_is_a_fault(path: Path):
-    assert refusal(path, "#" * (1024 * 1024 + 1)) == ": it has more than 1048576 bytes"
+    assert refusal(path, "#" * (1024 * 1024 + 1)) == f": cannot be read: {path} has more than 1048576 bytes"
+
+
+def test_a_fifo_in_its_place_is_a_fault_and_not_waited_for(path: Path):
+    os.mkfifo(path)
+    with pytest.raises(ConfigError, match=r"cannot be read: .*/omkd\.toml is no regular file"):
+        ConfigFile(path=path, required=False, session="default").load()
+
+
+def test_a_symlink_is_as_good_as_the_file(path: Path, tmp_path: Path):
+    dotfiles = tmp_path / "dotfiles"
+    dotfiles.mkdir()
+    (dotfiles / "omkd.toml").write_text("look_secs = 20\n")
+    path.symlink_to("dotfiles/omkd.toml")
+    loaded = ConfigFile(path=path, required=True, session="default").load()
+    assert (loaded.settings.look_secs, loaded.sources["look_secs"]) == (20, f"{path}:1")
+
+
+@pytest.mark.parametrize(
+    ("target", "said"), [("gone.toml", "a symlink, and there is no .*/gone.toml"), ("omkd.toml", "cannot be read: ")]
+)
+def test_a_symlink_that_leads_nowhere_is_a_fault(path: Path, target: str, said: str):
+    path.symlink_to(target)
+    with pytest.raises(ConfigError, match=said):
+        ConfigFile(path=path, required=False, session="default").load()
 
 
 # --- where a key stands
@@ -373,6 +403,16 @@ def test_a_reload_with_a_fault_in_it_changes_nothing_and_names_the_place(place: 
         assert error["message"].endswith("; nothing was changed")
         assert (option(client, "max_restarts")["value"], option(client, "max_restarts")["source"]) == (1, f"{config}:1")
         client.close()
+
+
+def test_a_fifo_in_place_of_the_file_holds_up_neither_a_reload_nor_a_check(place: Place, config: Path):
+    with running_daemon(place) as daemon:
+        client = daemon.client()
+        os.mkfifo(config)
+        error: Any = client.ask("omkd.reload")["error"]
+        assert error["message"] == f"{config}: cannot be read: {config} is no regular file; nothing was changed"
+        client.close()
+    assert check(place).returncode == 78
 
 
 def test_a_file_that_is_gone_means_the_defaults(place: Place, config: Path):

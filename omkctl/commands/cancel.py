@@ -17,7 +17,8 @@ from omkctl.verb import Verb
 @confirm.yes
 @click.pass_obj
 def command(invocation: Invocation, ids: tuple[str, ...], reason: str, force: bool, yes: bool) -> int:
-    """End tasks: those that wait at once, the others by their worker, which ends everything the agent started.
+    """End tasks: those that wait, or whose worker is dead, at once; the others by their worker, which ends everything
+    the agent started.
 
     A result that comes first wins. Exit status 1 if one had ended already, and not by being cancelled.
     `omkctl wait ID` waits for the worker's word.
@@ -44,7 +45,9 @@ def ended(task: Task) -> bool:
 
 
 def is_cancelled(task: Task) -> bool:
-    return task["state"] in ("cancelled", "lost")
+    """Also by force; a task can be lost otherwise."""
+    by_force = task["state"] == "lost" and (task["why"] or "").startswith("cancelled by force")
+    return by_force or task["state"] == "cancelled"
 
 
 def played_by_others(client: Client) -> set[str]:

@@ -41,7 +41,10 @@ def command(
     count: int | None,
     timeout: float | None,
 ) -> int:
-    """The event log: everything that happened, one unit (what is true together) a line."""
+    """The event log: everything that happened, one unit (what is true together) a line.
+
+    Exit status 1: none matched.
+    """
     filters: dict[str, object] = {"filter": {"types": list(types), "workers": [worker] if worker else []}}
     part = Part(follow=follow, lines=lines, since=since, after=after, count=count, timeout=timeout, filters=filters)
     out = invocation.out

@@ -1,10 +1,12 @@
 """`omkctl health`: whether all is well, for monitors and scripts."""
 
+from pathlib import Path
 from typing import Final
 
 import click
 
 from omkctl import options
+from omkctl.disk_room import shortage
 from omkctl.failures import Exit
 from omkctl.invocation import Invocation
 from omkctl.shapes import Status
@@ -21,12 +23,14 @@ ANSWER_SECS: Final = 10.0
 def command(invocation: Invocation, timeout: float | None) -> int:
     """Whether all is well: exit status 0; 1: degraded; 4: the daemon does not answer within --timeout (10 s).
 
-    Degraded: a worker is stalled, dead or not valid, a write is retried, a notice does not reach anybody. What waits
-    for a person is no fault of the daemon and does not count; it is in `omkctl status`.
+    Degraded: a worker is stalled, dead or not valid, a write is retried, a notice does not reach anybody, the disk is
+    nearly full. What waits for a person is no fault of the daemon and does not count; it is in `omkctl status`.
     """
     secs = ANSWER_SECS if timeout is None else timeout
     status = invocation.client(patience_s=secs, answer_s=secs).call("omkd.status", {}, Status)
     found = complaints(status)
+    if (room := shortage(Path(status["session_dir"]))) is not None:
+        found.append(room)
     if invocation.out.as_json:
         invocation.out.json(
             {"state": "degraded" if found else "well", "complaints": found, "unacked": status["unacked"]}

@@ -6,7 +6,8 @@ import click
 
 from omkctl import options, tasks_text
 from omkctl.client import Client
-from omkctl.history import newest_tasks
+from omkctl.failures import Exit
+from omkctl.history import newest_tasks, refuse_unknown_worker
 from omkctl.invocation import Invocation
 from omkctl.json_text import Object
 from omkctl.link import NEVER
@@ -26,26 +27,32 @@ ENDS = ("TaskFinished", "TaskCancelled", "TaskLost")
 @click.option("-f", "--follow", is_flag=True, help="Go on with tasks as they end; outlives the daemon's restart.")
 @options.lines("results")
 @click.pass_obj
-def command(invocation: Invocation, worker: str | None, since: str | None, follow: bool, lines: int | None) -> None:
-    """Finished tasks, with summary and artifacts. With --json one task a line."""
+def command(invocation: Invocation, worker: str | None, since: str | None, follow: bool, lines: int | None) -> int:
+    """Finished tasks, with summary and artifacts. With --json one task a line. Exit status 1: none matched."""
+    wanted = lines if lines is not None else options.ALL_LINES if since else options.DEFAULT_LINES
+    if not follow:
+        options.some_lines(wanted)
     client, out = invocation.client(), invocation.out
     seq = client.call("omkd.status", {}, Status)["seq"] if follow else 0
     filters = {"worker": worker, "states": list(FINAL_STATES), "finished_since": since}
-    wanted = lines if lines is not None else options.ALL_LINES if since else options.DEFAULT_LINES
     finished = sorted(newest_tasks(client, filters, wanted)["tasks"], key=lambda task: task["finished"] or "")
-    show_past(finished, out)
+    if worker is not None and not finished:
+        refuse_unknown_worker(client, worker)
+    narrows = worker is not None or since is not None
+    show_past(finished, out, "no such task has ended" if narrows else "no task has ended yet")
     if follow:
         follow_results(client, out, worker, after=seq, known={task["id"] for task in finished})
+    return Exit.NEGATIVE if narrows and not finished else Exit.DONE
 
 
-def show_past(finished: list[Task], out: Output) -> None:
+def show_past(finished: list[Task], out: Output, or_else: str) -> None:
     if out.as_json:
         for task in finished:
             out.json(task)
     elif finished:
         out.table(tasks_text.RESULT_HEADER, [tasks_text.result_row(task, out) for task in finished])
     else:
-        say("no task has ended yet")
+        say(or_else)
 
 
 def follow_results(client: Client, out: Output, worker: str | None, *, after: int, known: set[str]) -> None:

@@ -44,7 +44,7 @@ class SendTask(Verb):
 @click.option(
     "--budget", type=options.WHOLE_DURATION, metavar="DUR", help="How long it may take. [default: the worker's]"
 )
-@click.option("--priority", type=int, metavar="N", help="Higher goes first; may be negative. [default: 0]")
+@click.option("--priority", type=options.I32, metavar="N", help="Higher goes first; may be negative. [default: 0]")
 @click.option(
     "--after",
     metavar="ID",

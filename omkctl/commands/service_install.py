@@ -50,8 +50,9 @@ def install(invocation: Invocation, now: bool, socket_activated: bool, dry_run: 
     steps = install_steps(systemd, found, wanted)
     waiting = [] if now or not found.runs or not steps else [f"systemctl --user restart {found.service_unit}"]
     warnings = [f"what runs is as it was before; to have it anew: {command}" for command in waiting]
-    if not found.runs and not now:
-        warnings.append(f"it is not started: systemctl --user start {found.service_unit}")
+    if not found.runs and not now and not (socket_activated and found.listens):
+        unit = found.socket_unit if socket_activated else found.service_unit
+        warnings.append(f"it is not started: systemctl --user start {unit}")
     if not is_lingering():
         warnings.append(
             f"lingering is off for {own_name()}: the service ends when you log out, and does not start at boot: "

@@ -50,7 +50,7 @@ def command(
 ) -> int:
     """The escalation log: what a person ought to see.
 
-    With --json each line is the log's own, and then `seq`.
+    With --json each line is the log's own, and then `seq`. Exit status 1: none matched.
     """
     filters: dict[str, object] = {"kinds": list(kinds), "workers": [worker] if worker else []}
     if unacked:

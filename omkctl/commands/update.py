@@ -14,11 +14,17 @@ from omkctl.verb import Verb
 @click.argument("id", shell_complete=completers.waiting_tasks)
 @click.argument("words", nargs=-1, metavar="[TEXT | -- TEXT...]")
 @click.option("--file", type=click.Path(allow_dash=True), metavar="F|-", help="The text is in F, or comes on stdin.")
-@click.option("--target", type=options.TARGET, metavar="TARGET", help="A worker's name, role:ROLE, or any.")
+@click.option(
+    "--target",
+    type=options.TARGET,
+    metavar="TARGET",
+    shell_complete=completers.targets,
+    help="A worker's name, role:ROLE, or any.",
+)
 @click.option("--criterion", "criteria", metavar="TEXT", multiple=True, help="In place of those it had. Repeatable.")
 @click.option("--context", metavar="TEXT|@F", help="What to know beside the task; @F: what is in F.")
 @click.option("--budget", type=options.WHOLE_DURATION, metavar="DUR", help="How long it may take.")
-@click.option("--priority", type=int, metavar="N", help="Higher goes first; may be negative.")
+@click.option("--priority", type=options.I32, metavar="N", help="Higher goes first; may be negative.")
 @click.option("--after", metavar="ID", multiple=True, help="In place of those it waited for. Repeatable.")
 @click.option("--no-after", is_flag=True, help="It waits for no other task.")
 @click.option("--not-before", type=options.LATER_MOMENT, metavar="TIME", help="As for send-task; `now`: at once.")

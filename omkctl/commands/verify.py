@@ -3,9 +3,11 @@
 import os
 import subprocess
 import sys
+from typing import cast
 
 import click
 
+from omkctl import json_text
 from omkctl.client import Unreachable
 from omkctl.failures import Exit
 from omkctl.invocation import Invocation
@@ -24,29 +26,31 @@ def command(invocation: Invocation) -> int:
         if invocation.address.daemon_lives():
             raise
         return offline(invocation)
-    if invocation.out.as_json:
-        invocation.out.json(verified)
-    else:
-        show(invocation, verified)
+    tell(invocation, verified)
     return Exit.NEGATIVE if verified["findings"] else Exit.DONE
 
 
-def show(invocation: Invocation, verified: Verified) -> None:
+def tell(invocation: Invocation, verified: Verified) -> None:
     out = invocation.out
+    if out.as_json:
+        out.json(verified)
+        return
     out.line("checked: " + ", ".join(f"{count} {what}" for what, count in verified["checked"].items()))
     for finding in verified["findings"]:
         out.text(f"{finding['kind']}: {finding['what']}")
         out.text(f"    {finding['mend']}")
-    if not verified["findings"]:
-        out.line("consistent")
+    count = len(verified["findings"])
+    out.line("consistent" if not count else "1 finding" if count == 1 else f"{count} findings")
 
 
 def offline(invocation: Invocation) -> int:
-    """The same by omkd itself; its exit status is ours."""
+    """The same by omkd itself; its exit status is ours, and what it says when there is nothing to verify."""
     if not invocation.out.as_json:
         say("no daemon runs; reading the session's files")
     argv = [sys.executable, "-m", "omkd", "--session", invocation.session]
     if invocation.state_dir is not None:
         argv += ["--state-dir", os.path.abspath(invocation.state_dir)]
-    argv += ["verify", "--json"] if invocation.out.as_json else ["verify"]
-    return subprocess.run(argv, check=False).returncode
+    done = subprocess.run([*argv, "verify", "--json"], stdout=subprocess.PIPE, check=False)
+    if done.stdout:
+        tell(invocation, cast(Verified, json_text.parse(done.stdout)))
+    return done.returncode

@@ -1,6 +1,7 @@
 """`omkctl worker adopt`, `pause`, `resume`, `restart`, `compact`, `remove`.
 
-With --drain the answer comes when the worker has nothing in hand, however long that takes.
+With --drain the answer comes when the worker has nothing in hand, however long that takes. `pause` and `remove` record
+a pause for that, which stays; `restart` and `compact` do not: with them it gets work again however they end.
 """
 
 from collections.abc import Iterator
@@ -40,7 +41,7 @@ def pause(invocation: Invocation, name: str, reason: str, drain: bool, timeout: 
     paused = client.call("worker.pause", {"name": name, "reason": reason}, Worker)
     if drain and paused["in_hand"]:
         say(f"worker {name} is paused; waits for {' '.join(paused['in_hand'])}")
-        with telling_what_stays(name, timeout, drain=True):
+        with telling_what_stays(name, timeout, stays_paused(name)):
             paused = client.wait("worker.pause", {"name": name, "drain": True}, Worker, Deadline.after(timeout))
     tell(invocation, paused, "is paused" + in_hand(paused))
 
@@ -63,10 +64,14 @@ def restart(invocation: Invocation, name: str, drain: bool, force: bool, timeout
     """End the host of worker NAME and start a new one.
 
     Without --drain the host has its grace time to finish what it runs; what it cannot finish is interrupted, and run
-    again as the worker's --on-interrupt says. Also starts one that was given up after too many restarts.
+    again as the worker's --on-interrupt says. A host that hangs is killed after twice that time and 5 s. Also starts
+    one that was given up after too many restarts.
     """
+    refuse_both(drain=drain, force=force)
+    if drain:
+        say_what_is_waited_for(invocation, name)
     asked = {"name": name, "drain": drain, "force": force}
-    with telling_what_stays(name, timeout, drain=drain):
+    with telling_what_stays(name, timeout, "; it gets work again" if drain else ""):
         worker = invocation.client().call_long("worker.restart", asked, Worker, Deadline.after(timeout))
     tell(invocation, worker, "has a new host")
 
@@ -81,8 +86,10 @@ def compact(invocation: Invocation, name: str, drain: bool, timeout: float | Non
 
     Only with nothing in hand; its host is started anew.
     """
+    if drain:
+        say_what_is_waited_for(invocation, name)
     asked = {"name": name, "drain": drain}
-    with telling_what_stays(name, timeout, drain=drain):
+    with telling_what_stays(name, timeout, "; it gets work again" if drain else ""):
         done = invocation.client().call_long("worker.compact", asked, WorkerCompacted, Deadline.after(timeout))
     if invocation.out.as_json:
         invocation.out.json(done)
@@ -102,9 +109,12 @@ def compact(invocation: Invocation, name: str, drain: bool, timeout: float | Non
 @click.pass_obj
 def remove(invocation: Invocation, name: str, drain: bool, force: bool, timeout: float | None, yes: bool) -> None:
     """End worker NAME's host and move its directory aside; nothing is deleted."""
+    refuse_both(drain=drain, force=force)
     confirm.ask(f"remove worker {name}? Its files are moved to removed/", answered=yes)
+    if drain:
+        say_what_is_waited_for(invocation, name)
     asked = {"name": name, "drain": drain, "force": force}
-    with telling_what_stays(name, timeout, drain=drain):
+    with telling_what_stays(name, timeout, stays_paused(name) if drain else ""):
         removed = invocation.client().call_long("worker.remove", asked, WorkerRemoved, Deadline.after(timeout))
     if invocation.out.as_json:
         invocation.out.json(removed)
@@ -123,10 +133,25 @@ def in_hand(worker: Worker) -> str:
     return f"; in hand: {' '.join(worker['in_hand'])}" if worker["in_hand"] else ""
 
 
+def refuse_both(*, drain: bool, force: bool) -> None:
+    if drain and force:
+        raise click.UsageError("--drain waits for what is in hand, --force does not: one of them")
+
+
+def say_what_is_waited_for(invocation: Invocation, name: str) -> None:
+    """One that is dead is not waited for."""
+    worker = invocation.client().call("worker.get", {"name": name}, Worker)
+    if worker["in_hand"] and worker["state"] != "dead":
+        say(f"worker {name} gets nothing more; waits for {' '.join(worker['in_hand'])}")
+
+
+def stays_paused(name: str) -> str:
+    return f"; it stays paused (omkctl worker resume {name})"
+
+
 @contextmanager
-def telling_what_stays(name: str, timeout: float | None, *, drain: bool) -> Iterator[None]:
-    """The wait ends with us; that nothing is handed out stays."""
-    stays = f"; it stays paused (omkctl worker resume {name})" if drain else ""
+def telling_what_stays(name: str, timeout: float | None, stays: str) -> Iterator[None]:
+    """The wait ends with us; `stays` says what is then."""
     try:
         yield
     except Late:

@@ -119,7 +119,11 @@ class Decisions:
         return found
 
     def awaits_preflight(self) -> bool:
-        return any(question.is_preflight for question in self.open.values())
+        return self.oldest_preflight() is not None
+
+    def oldest_preflight(self) -> Question | None:
+        """Of a router's questions that wait."""
+        return next((question for question in self.open.values() if question.is_preflight), None)
 
 
 def preflight_question(event: PreflightRequest, worker: WorkerName | None, now: Ns) -> DecisionRequested:

@@ -187,8 +187,12 @@ def judge_decision(state: State, worker: WorkerEntry, event: DecisionRequested |
                 return ()
             case _:
                 return Rejected(fault=LineFault.LATE, detail=f"question {event.decision_id} is decided already")
-    if event.worker != worker.name or event.task_id is None:
+    if event.worker != worker.name:
         return Rejected(fault=LineFault.NOT_YOURS, detail=f"a question of {event.worker}, not of {worker.name}")
+    if event.task_id is None:
+        return Rejected(
+            fault=LineFault.NOT_YOURS, detail=f"task_id of {event.decision_id} is null: name a task in hand"
+        )
     entry = entry_in_hand(state.ledger, worker.name, handout_id(event.task_id, event.handout))
     if isinstance(entry, Rejected):
         return entry
@@ -203,14 +207,13 @@ def judge_decision(state: State, worker: WorkerEntry, event: DecisionRequested |
 
 
 def with_question(state: State, event: PreflightRequest, worker: WorkerName | None, now: Ns) -> Verdict:
-    """A router's request is a question too; said again while it waits it is no second one."""
-    waits = state.decisions.open.get(event.ticket_id)
-    if waits is None:
-        return (event, preflight_question(event, worker, now))
-    if not waits.is_preflight or waits.asked.worker != worker:
-        detail = f"ticket {event.ticket_id!r} is the id of another question that waits: take a new one"
+    """A router's request is a question too. Nobody would answer a second one of its ticket, so there is none."""
+    if event.ticket_id in state.decisions.open:
+        detail = (
+            f"ticket {event.ticket_id!r} is the id of a question that waits: wait for its answer, or take a new one"
+        )
         return Rejected(fault=LineFault.DUPLICATE, detail=detail)
-    return (event,)
+    return (event, preflight_question(event, worker, now))
 
 
 def spoken_by(worker: WorkerName, event: WorkerFileEvent) -> Verdict:

@@ -56,11 +56,16 @@ class WorkerEntry:
     sources: dict[str, Source] = Factory(dict)
     seen: Sighting = Factory(Sighting)
 
+    @property
+    def is_dead(self) -> bool:
+        """It was given up, whether it is paused or not: what it has in hand does not end by itself."""
+        return self.seen.gave_up and (self.runner is None or self.seen.host_pid is None)
+
     def state(self, *, busy: bool) -> WorkerState:
         """`busy`: it has something in hand."""
         if self.paused:
             return WorkerState.PAUSED
-        if self.seen.gave_up and (self.runner is None or self.seen.host_pid is None):
+        if self.is_dead:
             return WorkerState.DEAD
         if self.stalled:
             return WorkerState.STALLED

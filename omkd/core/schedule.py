@@ -67,7 +67,7 @@ def candidates(state: State, target: Target) -> list[WorkerEntry]:
 
 
 def has_room(state: State, entry: WorkerEntry) -> bool:
-    """A worker whose host is to be replaced gets nothing: work that always waits would put it off for ever."""
-    if entry.seen.outdated:
+    """A worker whose host is to be replaced, or that drains, gets nothing: new work would put that off for ever."""
+    if entry.seen.outdated or state.drains[entry.name]:
         return False
     return entry.window == 0 or len(state.ledger.in_hand(entry.name)) < entry.window

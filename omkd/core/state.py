@@ -1,5 +1,6 @@
 """The daemon's state: the fold of the event log."""
 
+from collections import Counter
 from typing import Final
 
 from attrs import Factory, define
@@ -33,7 +34,8 @@ MAX_UNACKED: Final = 10_000
 class State:
     """`ended_cleanly` speaks of the run before; `rejected_lines` counts those of this run.
 
-    `unacked`: the units that need a person and were not acknowledged, oldest first.
+    `unacked`: the units that need a person and were not acknowledged, oldest first. `drains`: how many calls wait until
+    a worker has nothing in hand, and want nothing handed out to it meanwhile; not in the log: they end with the daemon.
     """
 
     ledger: Ledger = Factory(Ledger)
@@ -42,6 +44,7 @@ class State:
     ended_cleanly: bool = True
     rejected_lines: int = 0
     unacked: dict[Seq, None] = Factory(dict)
+    drains: Counter[WorkerName] = Factory(Counter)
 
     def fold(self, unit: Unit) -> None:
         """Takes in the next unit; each once, in the log's order."""

@@ -1,8 +1,10 @@
 """Tasks and workers as the control API shows them, and in words why a task waits."""
 
+from typing import Final
+
 from attrs import evolve
 
-from omkd.protocol.events import Target, ToAny, ToRole, ToWorker
+from omkd.protocol.events import Event, Target, ToAny, ToRole, ToWorker, Unit, WorkerRegistered, WorkerUpdated
 from omkd.protocol.methods import Task, TaskState, Worker, WorkerState
 from omkd.protocol.records import Runner
 from omkd.protocol.redaction import redacted
@@ -13,6 +15,9 @@ from .ledger import TaskEntry
 from .roster import WorkerEntry
 from .schedule import candidates, has_room
 from .state import State
+
+SETTINGS: Final = (WorkerRegistered, WorkerUpdated)
+"""Events that have a worker's environment."""
 
 
 def task_view(state: State, entry: TaskEntry) -> Task:
@@ -54,6 +59,17 @@ def worker_view(state: State, entry: WorkerEntry) -> Worker:
 def shown_runner(runner: Runner | None) -> Runner | None:
     """Without the values of secret names; runner.json and the log have them."""
     return None if runner is None else evolve(runner, env=redacted(runner.env))
+
+
+def shown_unit(unit: Unit) -> Unit:
+    """The unit itself, or one without the values of secret names."""
+    if not any(isinstance(event, SETTINGS) and event.runner is not None for event in unit.events):
+        return unit
+    events: list[Event] = [
+        evolve(event, runner=shown_runner(event.runner)) if isinstance(event, SETTINGS) else event
+        for event in unit.events
+    ]
+    return evolve(unit, events=events)
 
 
 def is_open(entry: TaskEntry) -> bool:
@@ -99,6 +115,8 @@ def why_queued(state: State, entry: TaskEntry) -> str:
         return why_nobody(state, entry.target)
     if all(worker.seen.outdated for worker in able):
         return f"{', '.join(worker.name for worker in able)}: host of another version is replaced first"
+    if all(state.drains[worker.name] for worker in able):
+        return f"{', '.join(worker.name for worker in able)}: drains, gets work again when that is over"
     if all(not has_room(state, worker) for worker in able):
         names = ", ".join(worker.name for worker in able)
         return f"{names}: no room for more in hand"

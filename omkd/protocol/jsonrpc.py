@@ -11,7 +11,6 @@ reported with id null, since its id is one of ours.
 from collections import deque
 from collections.abc import Callable, Iterable
 from json.encoder import encode_basestring
-from math import isfinite
 from typing import Final, NamedTuple, TypeAlias, TypeGuard
 
 from .errors import ApiError, ErrorKind
@@ -23,6 +22,9 @@ Id: TypeAlias = str | int | float | None
 
 Params: TypeAlias = dict[str, object] | list[object] | None
 """`None`: the message has no params."""
+
+ID_IS: Final = "a string, a number of at most 64 bits or null"
+"""A longer whole number is a float to our codec: its id would come back with other digits."""
 
 BLANKS: Final = b" \t\r"
 
@@ -199,7 +201,8 @@ def message_for(message: object) -> Message:
 def call_for(message: dict[str, object]) -> Request | Notification | Malformed:
     id, method, params = message.get("id"), message["method"], message.get("params")
     if not is_id(id):
-        return invalid(None, f"'id' must be a string, a number or null, this is {kind_of(id)}")
+        what = "a longer number" if kind_of(id) == "a number" else kind_of(id)
+        return invalid(None, f"'id' must be {ID_IS}, this is {what}")
     if message.get("jsonrpc") != "2.0":
         return invalid(id, "'jsonrpc' must be \"2.0\"")
     if not isinstance(method, str) or not is_text(method):
@@ -216,7 +219,7 @@ def answer_for(message: dict[str, object]) -> Response | ErrorResponse | Malform
     if message.get("jsonrpc") != "2.0":
         return invalid(None, "'jsonrpc' must be \"2.0\"")
     if "id" not in message or not is_id(id):
-        return invalid(None, "an answer's 'id' must be a string, a number or null")
+        return invalid(None, f"an answer's 'id' must be {ID_IS}")
     if "error" not in message:
         return Response(id, message["result"])
     if "result" in message or not is_error(error):
@@ -229,11 +232,11 @@ def invalid(id: Id, text: str) -> Malformed:
 
 
 def is_id(value: object) -> TypeGuard[Id]:
-    """True for what can be echoed: no bool (an int to Python), no NaN, no lone surrogate."""
+    """True for what can be echoed: no bool (an int to Python), no number past 64 bits, no NaN, no lone surrogate."""
     if isinstance(value, str):
         return is_text(value)
     if isinstance(value, float):
-        return isfinite(value)
+        return -(2.0**63) < value < 2.0**64
     return value is None or (isinstance(value, int) and not isinstance(value, bool))
 
 

@@ -7,11 +7,12 @@ an unknown one is refused. A field's `metadata` says what it means.
 from enum import Enum
 from typing import Final
 
-from attrs import Factory, field, frozen
+from attrs import Attribute, Factory, field, frozen
 
 from .errors import ErrorKind
 from .escalation import EscalationKind, EscalationLogEntry
 from .events import By, Choice, PublishedEvent, Target, Unit
+from .json_text import CodecError
 from .limits import PAGE_DEFAULT
 from .records import (
     DEFAULT_APPROVAL_TIMEOUT_SECS,
@@ -105,6 +106,14 @@ class Worker:
     runner: Runner | None
     last_sign: Ns | None
     pid: U64 | None
+
+
+def at_least_one(_: object, attribute: "Attribute[U32]", value: U32) -> None:
+    """Raises CodecError. A page of none would be followed by itself, for good."""
+    if value < 1:
+        fault = CodecError(f"{value} is too few: at least 1")
+        fault.within(attribute.name)
+        raise fault
 
 
 @frozen(kw_only=True)
@@ -447,7 +456,11 @@ class TaskListParams:
     states: list[TaskState] = field(factory=list, metadata=says("empty: all"))
     since: Ns | None = field(default=None, metadata=says("queued at or after this"))
     finished_since: Ns | None = field(default=None, metadata=says("finished at or after this"))
-    limit: U32 = field(default=U32(PAGE_DEFAULT), metadata=says("the newest so many; at most 1000"))
+    limit: U32 = field(
+        default=U32(PAGE_DEFAULT),
+        validator=at_least_one,
+        metadata=says("the newest so many, from 1; at most 1000 come"),
+    )
     before: TaskId | None = field(default=None, metadata=says("the `next` of the page before"))
 
 
@@ -533,7 +546,7 @@ class EventListParams:
     )
     last: U32 | None = field(default=None, metadata=says("the newest so many instead of the oldest"))
     since: Ns | None = field(default=None, metadata=says("units at or after this"))
-    limit: U32 = U32(PAGE_DEFAULT)
+    limit: U32 = field(default=U32(PAGE_DEFAULT), validator=at_least_one, metadata=says("from 1; at most 1000 come"))
     filter: EventFilter = Factory(EventFilter)
 
 
@@ -571,7 +584,7 @@ class EscalationListParams:
     kinds: list[EscalationKind] = field(factory=list, metadata=says("empty: all"))
     workers: list[str] = field(factory=list, metadata=says("about one of these; empty: all"))
     unacked: bool = field(default=False, metadata=says("only what needs a person and was not acknowledged"))
-    limit: U32 = U32(PAGE_DEFAULT)
+    limit: U32 = field(default=U32(PAGE_DEFAULT), validator=at_least_one, metadata=says("from 1; at most 1000 come"))
 
 
 @frozen(kw_only=True)

@@ -25,6 +25,8 @@ HIDDEN_FROM_HOSTS: Final = frozenset(
 )
 """systemd's word to the daemon alone."""
 
+ENDED: Final = -1
+
 NAME_LOOKS: Final = 40
 NAME_LOOK_S: Final = 0.05
 """A host that just took its lock has not written its name into it yet."""
@@ -32,7 +34,7 @@ NAME_LOOK_S: Final = 0.05
 
 @define
 class Host:
-    """A running host. `child`: it is ours to reap, and its exit status will be known."""
+    """A running host. `child`: it is ours to reap, and its exit status will be known. `pidfd` is ENDED afterwards."""
 
     pid: int
     pidfd: int
@@ -41,6 +43,8 @@ class Host:
 
     def tell(self, number: signal.Signals) -> None:
         """Sends it a signal; one that is gone already does not mind."""
+        if self.pidfd == ENDED:
+            return
         try:
             signal.pidfd_send_signal(self.pidfd, number)
         except ProcessLookupError:
@@ -55,6 +59,7 @@ class Host:
             return exit_status(self.pid)
         finally:
             os.close(self.pidfd)
+            self.pidfd = ENDED
 
 
 def spawn_host(directory: WorkerDir, environment: Mapping[str, str]) -> Host:
@@ -93,14 +98,19 @@ def is_inheritable(number: int) -> bool:
 
 
 async def adopt_host(directory: WorkerDir) -> Host | None:
-    """The host that holds the worker's lock; None when nobody does.
+    """The host that holds the worker's lock; None when nobody does, once we do not hold it ourselves.
 
     Raises OSError: the lock is held, and by whom cannot be told (a process of another container).
     """
-    for _ in range(NAME_LOOKS):
+    looks = 0
+    while looks < NAME_LOOKS:
         holder = lock_holder(directory.lock)
         if holder is None:
             return None
+        if holder.pid == os.getpid():  # what the host before left in hand is being settled
+            await trio.sleep(NAME_LOOK_S)
+            continue
+        looks += 1
         if holder.pid > 0 and (pidfd := pidfd_of(holder.pid, holder.start_time)) is not None:
             return Host(holder.pid, pidfd, child=False, version=holder.version)
         await trio.sleep(NAME_LOOK_S)

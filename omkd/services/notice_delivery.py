@@ -1,6 +1,7 @@
 """One attempt to tell a person: a command with a time limit, the escalation on its stdin. Nothing else runs here."""
 
 import os
+import secrets
 import signal
 import subprocess
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from attrs import frozen
 from omkd.protocol import codec
 from omkd.protocol.events import DecisionRequested
 from omkd.protocol.redaction import redacted_text
+from omkd.worker.processes import RunProcesses, kill_until_none, process_of
 
 from .hosts import HIDDEN_FROM_HOSTS
 from .notice_rules import Matter, Means, PostTo, RunCommand, ShowOnDesktop
@@ -85,29 +87,46 @@ def quoted(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
+@frozen(kw_only=True)
+class NoticeMarks:
+    """What every process of one attempt has in its environment."""
+
+    attempt: str
+
+    def environment(self) -> dict[str, str]:
+        return {"OMK_NOTICE": self.attempt}
+
+
 async def attempt(delivery: Delivery, environment: Mapping[str, str], directory: Path, timeout_s: float) -> None:
     """Returns when the command ended with 0. Raises NotSent.
 
-    The command is in a session of its own; what is left of it after `timeout_s`, or when this is cancelled, is killed.
+    The command is in a session of its own. After `timeout_s`, or when this is cancelled, it is killed with all that it
+    started, wherever that went; after its own end, with what is left in its process group.
     """
+    marks = NoticeMarks(attempt=secrets.token_hex(8))
     try:
         process = await trio.lowlevel.open_process(
             list(delivery.argv),
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            env={name: text for name, text in environment.items() if name not in HIDDEN_FROM_HOSTS},
+            env={name: text for name, text in environment.items() if name not in HIDDEN_FROM_HOSTS}
+            | marks.environment(),
             cwd=directory,
             start_new_session=True,
         )
     except (OSError, ValueError) as error:
         raise NotSent(f"{delivery.argv[0]}: {getattr(error, 'strerror', None) or error}") from error
     complaint = bytearray()
+    has_ended = False
     try:
         with trio.move_on_after(timeout_s) as patience:
             await converse(process, delivery.stdin, complaint)
+            has_ended = True
     finally:
         with trio.CancelScope(shield=True):
+            if not has_ended:
+                await end_all(process, marks)
             await end(process)
     if patience.cancelled_caught:
         raise NotSent(f"{delivery.argv[0]} took longer than {timeout_s:g} s")
@@ -135,6 +154,13 @@ async def feed(process: trio.Process, stdin: bytes) -> None:
             await process.stdin.send_all(stdin)
     except (trio.BrokenResourceError, trio.ClosedResourceError):
         return
+
+
+async def end_all(process: trio.Process, marks: NoticeMarks) -> None:
+    """The command, what is below it, and what carries its marks; not more than 10 s."""
+    leader = process_of(process.pid)
+    command = None if leader is None else (leader.pid, leader.start_time)
+    await kill_until_none(RunProcesses(marks=marks, command=command))
 
 
 async def end(process: trio.Process) -> None:

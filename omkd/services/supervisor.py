@@ -10,7 +10,8 @@ from attrs import define, field
 
 from omkd.core.reports import Rejected, judge_result
 from omkd.core.roster import Sighting, WorkerEntry
-from omkd.protocol.events import ByOmkd, Event, WorkerExited
+from omkd.core.task_entry import TaskEntry
+from omkd.protocol.events import ByOmkd, Event, TaskCancelled, WorkerExited
 from omkd.protocol.handout import handout_id
 from omkd.protocol.records import OutboxLine, Outcome, ResultStatus
 from omkd.protocol.scalars import I32, U32, HandoutId, Seq, WorkerName
@@ -47,12 +48,14 @@ WRITE_RETRY_S: Final = 1.0
 class Charge:
     """A worker that is looked after. `wanted` False: its host is to end and stay ended.
 
-    `asked`: its host is told to end for another to take its place; that is no failure.
+    `asked`: its host is told to end for another to take its place; that is no failure. `told`: its host is to end,
+    one way or the other.
     """
 
     host: Host | None = None
     wanted: bool = True
     asked: bool = False
+    told: trio.Event = field(factory=trio.Event)
     replaced: trio.Event = field(factory=trio.Event)
     hurry: trio.Event = field(factory=trio.Event)
     scope: trio.CancelScope = field(factory=trio.CancelScope)
@@ -107,26 +110,34 @@ class Supervisor:
         self._ends_hosts = True
         async with trio.open_nursery() as nursery:
             for name in list(self._charges):
-                entry = self._hub.state.roster.workers[name]
-                grace_s = 0 if entry.runner is None else entry.runner.grace_secs
-                nursery.start_soon(self.stop, name, grace_s)
+                nursery.start_soon(self.stop, name)
 
     async def restart(self, worker: WorkerName, *, force: bool) -> None:
-        """The host that runs has ended when this returns, and another is started; also after it was given up."""
-        charge = self._charges.get(worker)
+        """The host that runs has ended when this returns, and another is started; also after it was given up.
+
+        Cancellation: it is replaced all the same.
+        """
+        charge, entry = self._charges.get(worker), self._hub.state.roster.workers[worker]
+        if charge is not None and entry.seen.gave_up:
+            await charge.ended.wait()  # what the dead host had begun is taken back first
         if charge is None or charge.ended.is_set():
             self._charges.pop(worker, None)
-            self._hub.state.roster.workers[worker].seen.gave_up = False
+            entry.seen.gave_up = False
             self._look.wake()
         elif charge.host is None:
             charge.hurry.set()
         else:
             charge.asked = True
-            charge.host.tell(signal.SIGKILL if force else signal.SIGTERM)
+            charge.told.set()
+            if force:
+                charge.host.tell(signal.SIGKILL)
             await charge.replaced.wait()
 
-    async def stop(self, worker: WorkerName, grace_s: float) -> None:
-        """The worker's host has ended when this returns, and is not started again; killed after `grace_s` and 5 s."""
+    async def stop(self, worker: WorkerName) -> None:
+        """The worker's host has ended when this returns, and is not started again.
+
+        Cancellation: it ends all the same, and another takes its place.
+        """
         charge = self._charges.get(worker)
         if charge is None:
             return
@@ -134,14 +145,26 @@ class Supervisor:
         if charge.host is None:
             charge.scope.cancel()
         else:
-            charge.host.tell(signal.SIGTERM)
-        with trio.move_on_after(2 * grace_s + STOP_MARGIN_S):
+            charge.told.set()
+        try:
             await charge.ended.wait()
-        if charge.host is not None and not charge.ended.is_set():
-            logger.warning("host of worker %s does not end, killed", worker)
-            charge.host.tell(signal.SIGKILL)
-        await charge.ended.wait()
-        del self._charges[worker]
+        finally:
+            if not charge.ended.is_set():
+                charge.wanted, charge.asked = True, True
+            elif self._charges.get(worker) is charge:
+                del self._charges[worker]
+
+    def lacks_host(self, worker: WorkerName) -> bool:
+        """It is ours to play, and no host of it is known; whether there is one, its lock says."""
+        entry, charge = self._hub.state.roster.workers.get(worker), self._charges.get(worker)
+        is_ours = entry is not None and entry.runner is not None and not entry.foreign
+        return is_ours and (charge is None or charge.host is None)
+
+    async def settle_cancelled(self, worker: WorkerName) -> None:
+        """What a worker that lacks a host was to cancel is cancelled when this returns, if its lock can be taken."""
+        if self.lacks_host(worker):
+            entry = self._hub.state.roster.workers[worker]
+            await self._take_back(entry, lambda task: task.cancel_reason is not None)
 
     async def _look_after(self, charge: Charge, entry: WorkerEntry) -> None:
         try:
@@ -150,6 +173,7 @@ class Supervisor:
                 await self._keep_running(charge, entry)
         finally:
             charge.ended.set()
+            charge.replaced.set()
 
     async def _keep_running(self, charge: Charge, entry: WorkerEntry) -> None:
         restarts = 0
@@ -165,7 +189,7 @@ class Supervisor:
                 if status != 0:
                     await self._end_leftovers(entry)
             elif charge.asked:
-                restarts, charge.asked = 0, False
+                restarts, charge.asked, charge.told = 0, False, trio.Event()
                 await self._record(exited(entry, status, failure=False))
                 charge.replaced.set()
                 charge.replaced = trio.Event()
@@ -173,7 +197,7 @@ class Supervisor:
                 await self._record(exited(entry, status, restarts=allowed, failure=True))
                 entry.seen.gave_up = True
                 self._hub.work.wake()
-                await self._take_back(entry)
+                await self._take_back(entry, is_begun_or_cancelled)
                 return
             else:
                 await self._record(exited(entry, status, restart=restarts, restarts=allowed, failure=status != 0))
@@ -208,6 +232,7 @@ class Supervisor:
             read_heartbeat(self._hub, entry)
         try:
             async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._end_when_told, charge, entry, host)
                 if is_outdated:
                     nursery.start_soon(self._replace_when_idle, charge, entry, host)
                 status = await host.wait()
@@ -226,10 +251,21 @@ class Supervisor:
             await self._hub.log.wait_beyond(self._hub.log.written)
         logger.info("worker %s: host %d is of omkd %s, replaced", entry.name, host.pid, host.version)
         charge.asked = True
-        host.tell(signal.SIGTERM)
+        charge.told.set()
 
-    async def _take_back(self, entry: WorkerEntry) -> None:
-        """What the dead host had begun waits in the queue again; nothing of it is left running."""
+    async def _end_when_told(self, charge: Charge, entry: WorkerEntry, host: Host) -> None:
+        """A host that hangs is killed, whether or not who asked waits for it still."""
+        await charge.told.wait()
+        host.tell(signal.SIGTERM)
+        grace_s = 0 if entry.runner is None else entry.runner.grace_secs
+        await trio.sleep(2 * grace_s + STOP_MARGIN_S)
+        logger.warning("host of worker %s does not end, killed", entry.name)
+        host.tell(signal.SIGKILL)
+
+    async def _take_back(self, entry: WorkerEntry, is_meant: Callable[[TaskEntry], bool]) -> None:
+        """Of what a dead host has in hand, what is meant waits in the queue again, or has ended if it was to be
+        cancelled; nothing of it is left running.
+        """
         directory = self._hub.session.worker(entry.name)
         try:
             lock = take_lock(directory.lock)
@@ -239,9 +275,12 @@ class Supervisor:
         try:
             while self._reader.read(entry):
                 await trio.lowlevel.checkpoint()
+        except OSError as fault:
+            logger.warning("worker %s: what it had in hand stays there: %s", entry.name, fault)
+        else:
             await self._end_leftovers(entry)
-            for handout in self._begun(entry):
-                await self._interrupt(entry, handout)
+            for task in [task for task in self._hub.state.ledger.in_hand(entry.name).values() if is_meant(task)]:
+                await self._interrupt(entry, task)
         finally:
             lock.release()
 
@@ -256,9 +295,15 @@ class Supervisor:
         in_hand = self._hub.state.ledger.in_hand(entry.name).values()
         return [handout_id(task.id, task.handout) for task in in_hand if task.started is not None]
 
-    async def _interrupt(self, entry: WorkerEntry, handout: str) -> None:
+    async def _interrupt(self, entry: WorkerEntry, task: TaskEntry) -> None:
+        if task.started is None:
+            await self._record(TaskCancelled(task_id=task.id, worker=entry.name, reason=task.cancel_reason or ""))
+            return
         line = OutboxLine(
-            task_id=handout, status=ResultStatus.FAILED, summary="its host died", outcome=Outcome.INTERRUPTED
+            task_id=handout_id(task.id, task.handout),
+            status=ResultStatus.FAILED,
+            summary="its host died",
+            outcome=Outcome.INTERRUPTED,
         )
         verdict = judge_result(self._hub.state, entry, line, self._hub.now())
         if not isinstance(verdict, Rejected):
@@ -274,6 +319,10 @@ class Supervisor:
                 await trio.sleep(WRITE_RETRY_S)
             else:
                 return
+
+
+def is_begun_or_cancelled(task: TaskEntry) -> bool:
+    return task.started is not None or task.cancel_reason is not None
 
 
 def exited(

@@ -7,8 +7,10 @@ from typing import Any, Final, NoReturn
 
 from attrs import Factory, frozen
 
+from omkd.protocol.address import AddressError, checked_session
 from omkd.protocol.nearest import hint
 from omkd.services.notice_rules import NoticeRule
+from omkd.store.files import read_regular
 
 from . import toml_lines
 from .errors import ConfigError
@@ -63,15 +65,18 @@ class ConfigFile:
     def _text(self) -> str | None:
         """None when there is no file and need not be one."""
         try:
-            content = self.path.read_bytes()
-        except FileNotFoundError:
+            file = self.path.resolve(strict=True)  # a symlink is as good as the file: people link their dotfiles
+            content = read_regular(file, MAX_BYTES)
+        except FileNotFoundError as error:
+            if self.path.is_symlink():
+                self._fail(f"it is a symlink, and there is no {error.filename}")
             if not self.required:
                 return None
             self._fail("there is no such file: make it, or leave --config and OMKD_CONFIG away")
         except OSError as error:
             self._fail(f"cannot be read: {error.strerror or error}")
-        if len(content) > MAX_BYTES:
-            self._fail(f"it has more than {MAX_BYTES} bytes")
+        except (ValueError, RuntimeError) as error:
+            self._fail(f"cannot be read: {error}")
         try:
             return content.decode()
         except UnicodeDecodeError as fault:
@@ -103,6 +108,10 @@ class Reading:
             at = ("session", name)
             if not isinstance(table, dict):
                 raise self.fault(at, f"write [session.{name}]")
+            try:
+                checked_session(name)
+            except AddressError as error:
+                raise self.fault(at, str(error)) from None
             own_values, own_sources = self._table(table, at, (*OPTIONS, "notify"))
             if name == session:
                 values |= own_values

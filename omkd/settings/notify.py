@@ -4,6 +4,7 @@ from pathlib import PurePath
 from typing import Any, Protocol
 
 from omkd.protocol.escalation import EscalationKind
+from omkd.protocol.names import worker_name_fault
 from omkd.protocol.nearest import hint
 from omkd.services.notice_rules import Means, NoticeRule, PostTo, RunCommand, ShowOnDesktop
 
@@ -30,11 +31,29 @@ def rules_in(reading: Checks, at: Path, tables: list[dict[str, Any]]) -> tuple[N
             if name not in NOTIFY_OPTIONS:
                 raise reading.fault((*here, name), f"there is no such option{hint(name, NOTIFY_OPTIONS, '')}")
             values[name] = reading.checked((*here, name), value, NOTIFY_OPTIONS[name])
+            check_meant(reading, (*here, name), values[name])
         rule = rule_for(reading, here, NotifyTable(**values))
         if any(rule.name == other.name for other in rules):
             raise reading.fault((*here, "name"), f"{rule.name!r} is the name of another one: give this one its own")
         rules.append(rule)
     return tuple(rules)
+
+
+def check_meant(reading: Checks, at: Path, value: Value) -> None:
+    """What is of the right type and yet cannot be meant: left away it is the default, which is not what it says."""
+    match at[-1], value:
+        case "name", "":
+            raise reading.fault(at, "it is empty: leave it away for the preset's or the command's name")
+        case "kinds", ():
+            raise reading.fault(at, "it is empty: leave it away for whatever needs a person")
+        case "workers", ():
+            raise reading.fault(at, "it is empty: leave it away for all")
+        case "workers", tuple():
+            for number, worker in enumerate(value):
+                if (fault := worker_name_fault(worker)) is not None:
+                    raise reading.fault((*at, number), fault)
+        case _:
+            pass
 
 
 def rule_for(reading: Checks, at: Path, table: NotifyTable) -> NoticeRule:

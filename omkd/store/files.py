@@ -173,9 +173,10 @@ def append_line(path: Path, line: bytes, *, sync: bool = False) -> None:
 def read_regular(path: Path, limit_bytes: int) -> bytes:
     """All of a regular file. Raises OSError (ELOOP for a symlink), ValueError if it is no file or over the limit."""
     descriptor = os.open(path, os.O_RDONLY | OPEN_FLAGS)
-    with os.fdopen(descriptor, "rb") as opened:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise ValueError(f"{path} is no regular file")
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ValueError(f"{path} is no regular file")
+    with open(descriptor, "rb") as opened:
         content = opened.read(limit_bytes + 1)
     if len(content) > limit_bytes:
         raise ValueError(f"{path} has more than {limit_bytes} bytes")

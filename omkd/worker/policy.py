@@ -1,23 +1,32 @@
-"""Approval policies: what an agent may do unasked. Pure: facts in, verdict out. What is unknown is asked.
+"""Approval policies: what an agent may do unasked. Facts in, verdict out. What is unknown is asked.
 
 `never` asks a person each time; `safe` allows what only reads; `yolo` allows everything, each one logged; `pattern`
 allows what one of its patterns matches. Source: the seeds' ApprovalPolicy.
 
 A pattern is a regular expression, searched for in the command of an `execute` call, or in each path of a `read`,
 `edit`, `delete`, `move` or `search` call, absolute and as seen from the project's directory. `edit:^docs/` counts for
-calls of that kind only. A title alone allows nothing: the agent chooses its words.
+calls of that kind only. A title alone allows nothing: the agent chooses its words. Nor does a pattern that takes too
+long: the agent chooses the command, too.
 """
 
+import logging
 import posixpath
 import re
 from collections.abc import Iterable
-from typing import Final, TypeAlias, assert_never
+from typing import TYPE_CHECKING, Final, TypeAlias, assert_never
 
 from attrs import frozen
 
+from omkd.protocol.nearest import hint
 from omkd.protocol.records import ApprovalPolicy, Never, Pattern, Safe, Yolo
 
 from .acp_facts import EXECUTE, Option, ToolFacts
+from .patterns import VERDICT_S, Patience, TooSlow, compiled, is_found
+
+if TYPE_CHECKING:
+    import regex
+
+log = logging.getLogger(__name__)
 
 READ_ONLY: Final = frozenset({"read", "search", "think"})
 WITH_PATHS: Final = frozenset({"read", "edit", "delete", "move", "search"})
@@ -74,7 +83,7 @@ class Rule:
 
     text: str
     kind: str
-    expression: re.Pattern[str]
+    expression: "regex.Pattern[str]"
 
 
 @frozen(kw_only=True)
@@ -120,16 +129,22 @@ def rules_of(policy: Pattern) -> tuple[Rule, ...]:
 
 def rule_for(text: str, path: str) -> Rule:
     kind, colon, rest = text.partition(":")
+    if kind not in KINDS and kind.isidentifier() and rest.startswith("^"):  # as a regular expression it matches nothing
+        raise PolicyError(path, f"{kind!r} is no kind of call{hint(kind, KINDS, '')}")
     kind, source = (kind, rest) if colon and kind in KINDS else ("", text)
     if not source.strip():
         raise PolicyError(path, "the pattern is empty, it would allow everything: use `yolo` if that is meant")
     if len(source) > PATTERN_CHARS:
         raise PolicyError(path, f"the pattern has {len(source)} characters, at most {PATTERN_CHARS} are allowed")
     try:
-        expression = re.compile(source)
-    except (re.error, OverflowError, RecursionError) as error:
-        raise PolicyError(path, f"no regular expression: {error} in {source!r}") from error
-    if expression.search(""):
+        expression = compiled(source)
+    except ValueError as error:
+        raise PolicyError(path, str(error)) from error
+    try:
+        matches_nothing = is_found(expression, "", Patience())
+    except TooSlow as error:
+        raise PolicyError(path, f"{source!r} takes over {VERDICT_S:g} s on an empty text already") from error
+    if matches_nothing:
         raise PolicyError(path, f"{source!r} matches everything, even nothing: use `yolo` if that is meant")
     return Rule(text=text, kind=kind, expression=expression)
 
@@ -162,10 +177,13 @@ def command_verdict(command: str | None, rules: list[Rule]) -> Verdict:
         return Ask(why="the command is unknown")
     if len(command) > MATCHED_CHARS:
         return Ask(why=f"the command has more than {MATCHED_CHARS} characters")
-    is_composed = COMPOSED.search(command) is not None
+    is_composed, patience = COMPOSED.search(command) is not None, Patience()
     for rule in rules:
-        if rule.expression.fullmatch(command) if is_composed else rule.expression.search(command):
-            return Allow(why=f"pattern {rule.text!r}")
+        try:
+            if is_found(rule.expression, command, patience, whole=is_composed):
+                return Allow(why=f"pattern {rule.text!r}")
+        except TooSlow:
+            return too_slow(rule)
     return Ask(why="no pattern matches the whole command" if is_composed else "no pattern matches the command")
 
 
@@ -174,12 +192,30 @@ def paths_verdict(paths: tuple[str, ...], rules: list[Rule], cwd: str) -> Verdic
     if not paths:
         return Ask(why="the path is unknown")
     used: list[str] = []
+    patience = Patience()
     for path in paths:
-        rule = next((rule for rule in rules if any(rule.expression.search(form) for form in forms(path, cwd))), None)
-        if rule is None or len(path) > MATCHED_CHARS:
-            return Ask(why=f"no pattern matches {path}")
-        used.append(rule.text)
+        found = path_verdict(path, rules, cwd, patience)
+        if isinstance(found, Ask):
+            return found
+        used.append(found.text)
     return Allow(why="pattern " + ", ".join(repr(text) for text in dict.fromkeys(used)))
+
+
+def path_verdict(path: str, rules: list[Rule], cwd: str, patience: Patience) -> Rule | Ask:
+    """The first rule that allows it."""
+    if len(path) <= MATCHED_CHARS:
+        for rule in rules:
+            try:
+                if any(is_found(rule.expression, form, patience) for form in forms(path, cwd)):
+                    return rule
+            except TooSlow:
+                return too_slow(rule)
+    return Ask(why=f"no pattern matches {path}")
+
+
+def too_slow(rule: Rule) -> Ask:
+    log.warning("pattern %r took over %g s for one verdict: a person is asked; make it simpler", rule.text, VERDICT_S)
+    return Ask(why=f"pattern {rule.text!r} took too long")
 
 
 def forms(path: str, cwd: str) -> list[str]:

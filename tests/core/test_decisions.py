@@ -226,11 +226,18 @@ def test_a_long_headline_is_cut_in_the_summary_and_whole_below() -> None:
     assert question.detail == long.headline
 
 
-def test_a_request_that_is_said_again_while_it_waits_is_no_second_question(world: World) -> None:
+def test_a_request_is_not_said_again_while_it_waits(world: World) -> None:
+    """The second one was recorded, and neither asked nor answered."""
     said = with_question(world.state, TICKET, None, Ns(0))
     assert isinstance(said, tuple)
-    world.tell(*said)
-    assert with_question(world.state, TICKET, None, Ns(0)) == (TICKET,)
+    unit = world.tell(*said)
+    assert isinstance(with_question(world.state, TICKET, None, Ns(0)), Rejected)
+    assert fault(world, TICKET) is LineFault.DUPLICATE
+    question = world.state.decisions.get("k1")
+    assert question is not None
+    assert question.seq == unit.seq
+    world.tell(expired("k1"))
+    assert isinstance(with_question(world.state, TICKET, None, Ns(0)), tuple)
 
 
 @pytest.mark.parametrize("waits", [asked("k1"), asked("k1", worker=None)])
@@ -238,7 +245,7 @@ def test_a_ticket_that_is_another_questions_id_is_refused(world: World, waits: D
     world.tell(waits)
     refused = with_question(world.state, TICKET, None, Ns(0))
     assert isinstance(refused, Rejected)
-    assert "'k1' is the id of another question" in refused.detail
+    assert "'k1' is the id of a question that waits" in refused.detail
 
 
 def test_a_ticket_that_another_worker_uses_is_refused(world: World) -> None:
@@ -283,6 +290,12 @@ def test_a_question_that_is_not_its_own_or_cannot_be_answered_is_rejected(
     world: World, event: DecisionRequested, expected: LineFault
 ) -> None:
     assert fault(world, event) is expected
+
+
+def test_what_is_wrong_with_a_question_of_no_task_is_said(world: World) -> None:
+    verdict = judged(world, asked(task_id=None))
+    assert isinstance(verdict, Rejected)
+    assert verdict.detail == "task_id of t1-1 is null: name a task in hand"
 
 
 def test_a_question_is_asked_once(world: World) -> None:

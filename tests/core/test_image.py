@@ -340,5 +340,14 @@ def test_keys_are_forgotten_by_age_and_by_number():
 )
 def test_every_field_of_the_state_is_in_the_image_or_made_anew(cls: type, kept: set[str]):
     """Who adds a field decides whether a start from a snapshot needs it: then it belongs into `image.py`."""
-    made_anew = {"_ready", "_timed", "_waiters", "_queued_for", "_failed_dependents", "waiting_chars", "_copies"}
+    made_anew = {
+        "_ready",
+        "_timed",
+        "_waiters",
+        "_queued_for",
+        "_failed_dependents",
+        "waiting_chars",
+        "_copies",
+        "drains",
+    }
     assert {field.name for field in attrs.fields(cls)} - made_anew == kept

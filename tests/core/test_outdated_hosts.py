@@ -1,4 +1,4 @@
-"""A host of another version: it is replaced before it gets more to do."""
+"""A host that is to be replaced, for its version or for a call that waits: it gets nothing more before."""
 
 from core_kit import CODER, DOCS, World, to_role
 
@@ -23,3 +23,16 @@ def test_another_of_its_role_takes_the_task_meanwhile() -> None:
     entry = world.send("a", to_role("coder"))
     assert world.hand_out() == ["a"]
     assert entry.worker == DOCS
+
+
+def test_one_that_drains_gets_nothing_until_the_last_call_that_drains_it_ends() -> None:
+    world = World()
+    world.worker()
+    world.state.drains[CODER] = 2
+    entry = world.send("a")
+    assert world.hand_out() == []
+    assert task_view(world.state, entry).why == f"{CODER}: drains, gets work again when that is over"
+    world.state.drains[CODER] -= 1
+    assert world.hand_out() == []
+    world.state.drains[CODER] -= 1
+    assert world.hand_out() == ["a"]

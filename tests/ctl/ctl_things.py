@@ -1,4 +1,4 @@
-"""Tasks, workers and log items as a daemon answers them."""
+"""Tasks, workers, questions and log items as a daemon answers them."""
 
 import base64
 from typing import Any
@@ -61,6 +61,32 @@ def runner() -> dict[str, Any]:
         "acp_asks": False,
         "acp_mode": "",
         "acp_session": "task",
+    }
+
+
+ALLOW = {"id": "yes", "label": "Allow once", "kind": "allow_once"}
+ALWAYS = {"id": "ever", "label": "Always", "kind": "allow_always"}
+DENY = {"id": "no", "label": "Reject", "kind": "reject_once"}
+
+
+def decision(id: str = "t1-1", **changed: Any) -> dict[str, Any]:
+    return {
+        "id": id,
+        "state": "open",
+        "summary": "wants to run make",
+        "detail": "make all",
+        "choices": [ALLOW, ALWAYS, DENY],
+        "worker": "coder",
+        "task_id": "t1",
+        "seq": 7,
+        "asked": TS,
+        "expires": "2026-05-25T10:16:12Z",
+        "asked_by": {"kind": "worker", "worker": "coder"},
+        "choice": None,
+        "note": "",
+        "ended": None,
+        "ended_by": None,
+        **changed,
     }
 
 

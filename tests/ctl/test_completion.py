@@ -207,6 +207,47 @@ def test_bash_completes(crew: Place) -> None:
         seen(child, "omkctl doctor ")
 
 
+IN_BASH = (
+    'bind "set enable-bracketed-paste off"; eval "$(omkctl completion bash)"; '
+    "omkctl() { printf '<%s>' \"$@\"; echo; }; echo in-$((40+2))"
+)
+"""The completion asks the program; what is then typed goes to a function that shows its words."""
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        ("send-task role:r\t", "<send-task><role:reviewer>"),
+        ("send-task rol\trev\t", "<send-task><role:reviewer>"),
+        ("send-task role:\t\td\t", "<send-task><role:dev>"),
+        ("update build-2 --target role:d\t", "<update><build-2><--target><role:dev>"),
+        ("update build-2 --target=role:d\t", "<update><build-2><--target=role:dev>"),
+        ("send-task 'role:r\t", "<send-task><role:reviewer>"),
+        ("send-task coder a:b : --id :c worker show cod\t", "<send-task><coder><a:b><:><--id><:c><worker><show><cod>"),
+        ("worker show cod\t", "<worker><show><coder>"),
+    ],
+)
+def test_bash_completes_a_word_with_a_colon_in_it(shared_crew: Place, typed: str, words: str) -> None:
+    """It offered nothing: to bash `role:r` is three words."""
+    with at_a_shell(shared_crew, "bash", "--norc", "--noprofile") as child:
+        child.expect_exact(PROMPT)
+        child.sendline(IN_BASH)
+        seen(child, "in-42")
+        child.send(f"omkctl {typed}\r")
+        seen(child, words)
+
+
+def test_bash_quotes_what_a_shell_would_read(daemon: Daemon, place: Place) -> None:
+    request = {"headline": "m", "ticket_id": "x; echo owned *", "kind": "large_escalation", "timeout_ms": 60_000}
+    daemon.client().call("event.publish", event={"PreflightRequest": request})
+    with at_a_shell(place, "bash", "--norc", "--noprofile") as child:
+        child.expect_exact(PROMPT)
+        child.sendline(IN_BASH)
+        seen(child, "in-42")
+        child.send("omkctl approve \t\r")
+        seen(child, "<approve><x; echo owned *>")
+
+
 def test_zsh_completes(crew: Place) -> None:
     with at_a_shell(crew, "zsh", "-f", "-i") as child:
         child.sendline(

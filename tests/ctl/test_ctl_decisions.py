@@ -3,16 +3,18 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pexpect
 import pytest
 from ctl_calls import Ended, Omkctl, Scripted
 from ctl_person import COMMAND, DEADLINE_S, Run, ended, good, lines, started
-from ctl_things import TS, escalation, task, worker
+from ctl_things import ALLOW, DENY, decision, escalation, task, worker
 from scripted_daemon import Answer, always, fail
 
 from omkctl import claude_hook
@@ -24,31 +26,6 @@ from omkd.protocol.errors import ApiError, ErrorKind
 from omkd.protocol.events import ToAny, ToRole, ToWorker
 from omkd.protocol.scalars import WorkerName
 from tests.kit import Daemon, Place, running_daemon, wait_until
-
-ALLOW = {"id": "yes", "label": "Allow once", "kind": "allow_once"}
-ALWAYS = {"id": "ever", "label": "Always", "kind": "allow_always"}
-DENY = {"id": "no", "label": "Reject", "kind": "reject_once"}
-
-
-def decision(id: str = "t1-1", **changed: Any) -> dict[str, Any]:
-    return {
-        "id": id,
-        "state": "open",
-        "summary": "wants to run make",
-        "detail": "make all",
-        "choices": [ALLOW, ALWAYS, DENY],
-        "worker": "coder",
-        "task_id": "t1",
-        "seq": 7,
-        "asked": TS,
-        "expires": "2026-05-25T10:16:12Z",
-        "asked_by": {"kind": "worker", "worker": "coder"},
-        "choice": None,
-        "note": "",
-        "ended": None,
-        "ended_by": None,
-        **changed,
-    }
 
 
 def daemon_with(*open_: dict[str, Any], **more: Answer) -> dict[str, Answer]:
@@ -116,9 +93,72 @@ def test_the_inbox_says_once_who_asks(scripted: Scripted, omkctl: Omkctl, change
     assert item["summary"] == says
 
 
+@pytest.mark.parametrize(
+    ("changed", "says", "helps"),
+    [
+        ({"state": "dead"}, "coder dead: given up after its restarts", "omkctl worker restart coder"),
+        ({"state": "stalled"}, "coder stalled: no sign of life from it", "omkctl worker restart coder"),
+        (
+            {"state": "dead", "foreign": True, "runner": None},
+            "coder dead: no sign of life from it",
+            "start the program of coder again",
+        ),
+        (
+            {"state": "stalled", "foreign": False, "runner": None},
+            "coder stalled: no sign of life from it",
+            "start the program of coder again",
+        ),
+    ],
+)
+def test_the_inbox_says_what_helps_a_worker_that_omkd_plays_and_another(
+    scripted: Scripted, omkctl: Omkctl, changed: dict[str, Any], says: str, helps: str
+) -> None:
+    scripted(daemon_with(worker_list=always({"workers": [worker(**changed)]})))
+    said = omkctl("inbox").out
+    assert says in said
+    assert said.splitlines()[-1].endswith(helps)
+
+
 def test_the_inbox_names_the_choices_where_there_is_no_plain_yes(scripted: Scripted, omkctl: Omkctl) -> None:
     scripted(daemon_with(decision(choices=[DENY, {**ALLOW, "id": "a"}, {**ALLOW, "id": "b"}])))
-    assert "omkctl answer t1-1 no|a|b" in omkctl("inbox").out
+    assert "omkctl answer t1-1 'no|a|b'" in omkctl("inbox").out
+
+
+CHOICES = [{**ALLOW, "id": "main|next"}, {**ALLOW, "id": "-n"}]
+
+
+@pytest.mark.parametrize(
+    ("changed", "argv"),
+    [
+        ({"id": "x; touch pwned #"}, ["approve", "x; touch pwned #"]),
+        ({"id": "$(touch pwned)'`touch pwned`"}, ["approve", "$(touch pwned)'`touch pwned`"]),
+        ({"id": "-x"}, ["approve", "--", "-x"]),
+        ({"id": ""}, ["approve", ""]),
+        ({"choices": CHOICES}, ["answer", "t1-1", "main|next|-n"]),
+        ({"choices": CHOICES[::-1]}, ["answer", "--", "t1-1", "-n|main|next"]),
+    ],
+)
+def test_what_is_to_be_typed_is_the_same_to_a_shell(
+    scripted: Scripted, omkctl: Omkctl, tmp_path: Path, changed: dict[str, Any], argv: list[str]
+) -> None:
+    """Whoever asks chooses the ids: a ticket `x; rm -rf ~` was printed as a command to copy."""
+    scripted(daemon_with(decision(**changed)))
+    row = lines(omkctl("inbox").out)[1]
+    typed = row[row.index("omkctl ") :]
+    script = f'omkctl() {{ printf "%s\\0" "$@"; }}; {typed}'
+    done = subprocess.run(["sh", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.split("\0")[:-1] == argv
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("ticket", ["", "-x", "x; touch pwned #"])
+def test_a_question_is_answered_as_the_inbox_says_whatever_its_id(daemon: Daemon, person: Run, ticket: str) -> None:
+    client = daemon.client()
+    request = {"headline": "merge?", "ticket_id": ticket, "kind": "large_escalation", "timeout_ms": 60_000}
+    client.call("event.publish", event={"PreflightRequest": request})
+    row = lines(person("inbox").out)[1]
+    typed = shlex.split(row[row.index("omkctl ") :])
+    assert good(person(*typed[1:])) == f"{ticket}: accept (large escalation: merge?)\n"
 
 
 def test_the_inbox_in_json_is_one_object_a_line(scripted: Scripted, omkctl: Omkctl) -> None:

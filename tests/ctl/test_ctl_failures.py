@@ -61,6 +61,8 @@ def test_with_json_a_refusal_is_one_object_on_stdout(
         ("send-task", "coder", "x", "--file", "y"),
         ("send-task", "coder", "--file", "/nonexistent/y"),
         ("send-task", "role:", "x"),
+        ("send-task", "coder", "x", "--priority", "99999999999999999999999"),
+        ("update", "t1", "--priority", "-2147483649"),
         ("worker", "add", "w", "--budget", "3"),
         ("worker", "add", "w", "--approval", "perhaps"),
         ("rpc", "task.get", "[1]"),
@@ -79,6 +81,11 @@ def test_a_wrong_command_line_is_2_with_json_too(omkctl: Omkctl, arguments: tupl
     as_json = omkctl("--json", *arguments)
     assert as_json.status == 2
     assert json.loads(as_json.out)["error"]["name"] == "usage"
+
+
+def test_a_number_that_is_too_large_is_answered_with_the_range(omkctl: Omkctl) -> None:
+    said = omkctl("send-task", "coder", "x", "--priority", "99999999999999999999999").err
+    assert "99999999999999999999999 is not in the range -2147483648<=x<=2147483647" in said
 
 
 def test_an_unknown_verb_is_answered_with_the_nearest(omkctl: Omkctl) -> None:

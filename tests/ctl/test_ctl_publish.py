@@ -6,6 +6,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import NoneType
+from typing import Any, get_args
 
 import pytest
 from ctl_calls import Ended, Omkctl, Scripted
@@ -13,9 +15,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scripted_daemon import Silence, always, fail
 
+from omkctl.commands.publish import TEXT_FIELDS
 from omkctl.locate import Address
 from omkctl.own_events import append_event
 from omkd.protocol.errors import ApiError, ErrorKind
+from omkd.protocol.events import PublishedEvent
+from omkd.protocol.wire_forms import tag_of, wire_fields
 
 
 def omkctl_process(*arguments: str, stdin: bytes = b"") -> Ended:
@@ -41,6 +46,11 @@ def events_file(address: Address, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["CostDelta", "usd=0.10"], {"CostDelta": {"usd": 0.1}}),
         (["DisclosureLine", "value=I may be wrong"], {"DisclosureLine": "I may be wrong"}),
         (["Odd"], "Odd"),
+        (["PersonNeeded", "text=42"], {"PersonNeeded": {"text": "42"}}),
+        (["PersonNeeded", "text=true", "task_id=null"], {"PersonNeeded": {"text": "true", "task_id": "null"}}),
+        (["PersonNeeded", "text:=42"], {"PersonNeeded": {"text": 42}}),
+        (["DisclosureLine", "value=null"], {"DisclosureLine": "null"}),
+        (["WorkerCompleted", "worker_id=7", "ok=true"], {"WorkerCompleted": {"worker_id": "7", "ok": True}}),
         (["PersonNeeded", "--json", '{"text":"help"}'], {"PersonNeeded": {"text": "help"}}),
         (["PersonNeeded", '{"text":"help"}'], {"PersonNeeded": {"text": "help"}}),
         (["--json", '{"PersonNeeded":{"text":"help"}}'], {"PersonNeeded": {"text": "help"}}),
@@ -53,6 +63,18 @@ def test_an_event_goes_to_the_daemon_in_the_logs_form(
     daemon = scripted({"event.publish": always({"seq": 7})})
     assert omkctl("publish", *arguments) == Ended(0, "", "")
     assert daemon.asked == [("event.publish", {"event": event})]
+
+
+def test_which_fields_are_text_is_what_the_daemon_takes_for_text() -> None:
+    def is_text(type_: Any) -> bool:
+        types = set(get_args(type_)) - {NoneType} if NoneType in get_args(type_) else {type_}
+        return {getattr(each, "__supertype__", each) for each in types} == {str}
+
+    texts = {
+        tag_of(cls): frozenset(field.key for field in wire_fields(cls) if is_text(field.type))
+        for cls in get_args(PublishedEvent)
+    }
+    assert {tag: fields for tag, fields in texts.items() if fields} == TEXT_FIELDS
 
 
 def test_with_json_before_the_verb_it_says_where_it_is(scripted: Scripted, omkctl: Omkctl) -> None:

@@ -47,7 +47,12 @@ def test_the_same_key_is_the_same_task_and_another_text_a_conflict(person: Run) 
 
 @pytest.mark.usefixtures("wc")
 def test_a_miss_names_the_nearest(person: Run) -> None:
-    for arguments in (["send-task", "wcc", "x"], ["worker", "show", "wcc"]):
+    for arguments in (
+        ["send-task", "wcc", "x"],
+        ["worker", "show", "wcc"],
+        ["tasks", "--worker", "wcc"],
+        ["results", "--worker", "wcc"],
+    ):
         ran = person(*arguments)
         assert ran.status == 3, ran
         assert "wc" in ran.err.replace("wcc", "")
@@ -221,6 +226,26 @@ def test_workers_are_listed_shown_and_removed(wc: str, person: Run) -> None:
     assert person("worker", "add", wc, "--", "cat").status == 6
     assert "removed" in good(person("worker", "remove", wc))
     assert person("worker", "show", wc).status == 3
+
+
+def test_what_a_removed_worker_did_is_listed(wc: str, person: Run) -> None:
+    good(person("send-task", wc, "one", "--id", "t-1", "--wait"))
+    good(person("worker", "remove", wc))
+    assert "t-1" in good(person("tasks", "--worker", wc))
+    assert "t-1" in good(person("results", "--worker", wc))
+    assert person("tasks", "--state", "running").status == 1
+
+
+@pytest.mark.usefixtures("daemon")
+def test_a_command_with_a_path_that_cannot_run_is_said_to_be_so(person: Run, place: Place) -> None:
+    (place.root / "agent").write_text("#!/bin/sh\n")
+    for command, says in (
+        (f"{place.root}/missing", f"there is no file {place.root}/missing"),
+        (f"{place.root}/agent", f"{place.root}/agent is not executable"),
+        ("./agent", f"{place.root}/agent is not executable"),
+    ):
+        ran = person("worker", "add", "m", "--project-dir", str(place.root), "--", command)
+        assert (ran.status, says in ran.err, "PATH" in ran.err) == (2, True, False), ran
 
 
 def test_the_daemon_says_how_it_is_and_ends_when_told(wc: str, person: Run, daemon: Daemon) -> None:

@@ -27,6 +27,10 @@ def task(person: Run, id: str) -> Any:
     return json.loads(good(person("show", id, "--json")))
 
 
+def worker_state(person: Run, name: str) -> str:
+    return str(json.loads(good(person("worker", "show", name, "--json")))["state"])
+
+
 def refused(ran: Ended, status: int) -> str:
     """What was said: one clear line, and nothing else."""
     assert (ran.status, ran.out) == (status, ""), ran
@@ -132,6 +136,15 @@ def test_a_worker_that_does_not_confirm_keeps_the_task_until_it_is_forced(foreig
     assert task(person, id)["state"] == "dispatched"
     assert good(person("cancel", id, "--force")) == f"{id} lost (other)\n"
     assert task(person, id)["why"] == "cancelled by force, its worker did not confirm it"
+    assert good(person("cancel", id)) == f"{id} lost (other)\n"
+
+
+def test_a_task_that_was_lost_before_was_not_cancelled(foreign: str, person: Run) -> None:
+    id = sent(person, foreign, "x")
+    wait_until(lambda: task(person, id)["state"] == "dispatched", "it is not handed out")
+    good(person("worker", "remove", foreign, "--force"))
+    ran = person("cancel", id, "--force")
+    assert (ran.status, ran.out) == (1, f"{id} lost (other): it had ended already\n")
 
 
 # --- a person, asked ---------------------------------------------------------------------------------------------
@@ -197,9 +210,22 @@ def test_a_worker_is_changed_paused_restarted_and_drained(gate: Callable[[], Non
     wait_until(lambda: task(person, second)["state"] == "running", "it does not run")
     assert json.loads(good(person("worker", "show", "gate", "--json")))["pid"] != before["pid"]
     assert "running" in good(person("worker", "log", "gate", "-n", "1"))
+    for verb in ("restart", "compact"):
+        ran = person("worker", verb, "gate", "--drain", "--timeout", "0.3")
+        assert ran.status == 124
+        assert ran.err.splitlines() == [
+            f"omkctl: worker gate gets nothing more; waits for {second}",
+            "omkctl: worker gate is not done within 0.3 s; it gets work again",
+        ]
+    wait_until(lambda: worker_state(person, "gate") == "busy", "it drains on")
+    for verb in ("restart", "remove"):
+        said = refused(person("worker", verb, "gate", "--drain", "--force"), 2)
+        assert "--drain waits for what is in hand, --force does not: one of them" in said
     ran = person("worker", "remove", "gate", "--drain", "--timeout", "0.3")
     assert ran.status == 124
+    assert f"waits for {second}" in ran.err
     assert "it stays paused (omkctl worker resume gate)" in ran.err
+    assert worker_state(person, "gate") == "paused"
     gate()
     assert "removed" in good(person("worker", "remove", "gate", "--drain"))
     assert good(person("wait", second)).startswith(f"{second} success")

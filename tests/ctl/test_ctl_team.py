@@ -108,6 +108,8 @@ def test_a_file_without_workers_declares_none(tmp_path: Path) -> None:
         ("[[worker]]\nname = 'a'\napproval = [3]\n", "approval: needs never, safe or yolo"),
         ("[[worker]]\nname = 'a'\nexternal_tools = 3\n", "external_tools: needs an array, this is 3"),
         ("[[worker]]\nname = 'a'\nexternal_tools = [2026-01-01]\n", "external_tools: holds a date"),
+        ("[[worker]]\nname = 'a'\nexternal_tools = [nan]\n", "worker 1 ('a'): external_tools: holds nan or inf"),
+        ("[[worker]]\nname = 'a'\nexternal_tools = [{a = [-inf]}]\n", "external_tools: holds nan or inf"),
     ],
 )
 def test_a_fault_names_file_worker_and_key(tmp_path: Path, text: str, says: str) -> None:

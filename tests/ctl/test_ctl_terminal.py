@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pexpect
 import pytest
 from ctl_calls import Scripted
-from ctl_things import escalation, log_of, task, worker
+from ctl_things import decision, escalation, log_of, task, worker
 from scripted_daemon import always
 
 DEADLINE_S = 30
@@ -61,17 +61,37 @@ def test_a_table_may_hold_what_rich_would_read_as_markup(scripted: Scripted, ter
 EVIL = "\x1b]0;owned\x07\x1b[2J\x9b2Jtext\r\nmore"
 
 
-@pytest.mark.parametrize("arguments", [["tail-escalations"], ["tasks"], ["results"], ["show", "t1"], ["log", "t1"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["tail-escalations"],
+        ["tasks"],
+        ["results"],
+        ["show", "t1"],
+        ["show", "t2"],
+        ["log", "t1"],
+        ["send-task", "coder", "x", "--wait"],
+        ["approve", EVIL],
+        ["deny", EVIL],
+        ["answer", EVIL, EVIL],
+    ],
+)
 def test_what_an_agent_wrote_does_not_reach_the_terminal_as_it_is(
     scripted: Scripted, terminal: Terminal, arguments: list[str]
 ) -> None:
     evil = task("t1", "success", task={"task": EVIL})
     evil["result"]["summary"] = EVIL
+    choices = [{"id": EVIL, "label": EVIL, "kind": kind} for kind in ("allow_once", "reject_once")]
+    question = decision(EVIL, choices=choices, choice=EVIL, summary=EVIL)
     scripted(
         {
             "escalation.list": always({"escalations": [escalation(1, EVIL)], "next": None}),
             "task.list": always({"tasks": [evil], "next": None}),
-            "task.get": always(evil),
+            "task.get": lambda params: evil if params["id"] == "t1" else task("t2", why=EVIL),
+            "task.send": always(evil),
+            "task.wait": always({"tasks": [evil]}),
+            "decision.list": always({"decisions": [question]}),
+            "decision.answer": always(question),
             "task.log": log_of(EVIL.encode()),
         }
     )

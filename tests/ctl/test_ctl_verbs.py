@@ -1,12 +1,16 @@
 """Each verb: what it asks the daemon, what it prints, how it ends."""
 
 import base64
+import errno
 import json
+import os
+import subprocess
 from contextlib import closing
 from typing import Any
 
 import pytest
 from ctl_calls import Ended, Omkctl, Scripted
+from ctl_person import COMMAND
 from ctl_things import TS, escalation, log_of, task, unit, worker
 from scripted_daemon import Hangup, Silence, Stream, always, fail, in_turn
 
@@ -192,10 +196,37 @@ def test_all_tasks_are_paged_through(scripted: Scripted, omkctl: Omkctl) -> None
 
 
 def test_no_tasks_are_said_on_stderr(scripted: Scripted, omkctl: Omkctl) -> None:
-    scripted({"task.list": always({"tasks": [], "next": None})})
-    assert omkctl("tasks").err.startswith("omkctl: no tasks yet")
-    assert omkctl("tasks", "--worker", "x") == Ended(0, "", "omkctl: no such tasks\n")
+    scripted({"task.list": always({"tasks": [], "next": None}), "worker.get": always(worker())})
+    yet = omkctl("tasks")
+    assert (yet.status, yet.err.startswith("omkctl: no tasks yet")) == (0, True)
     assert omkctl("results") == Ended(0, "", "omkctl: no task has ended yet\n")
+    for filter in (["--worker", "coder"], ["--role", "x"], ["--state", "running"], ["--since", "2h"]):
+        assert omkctl("tasks", *filter) == Ended(1, "", "omkctl: no such tasks\n")
+    assert omkctl("tasks", "--state", "running", "--json") == Ended(1, '{"tasks":[],"next":null}\n', "")
+    assert omkctl("results", "--worker", "coder") == Ended(1, "", "omkctl: no such task has ended\n")
+    assert omkctl("results", "--since", "2h", "--json") == Ended(1, "", "")
+
+
+@pytest.mark.parametrize("verb", [["tasks"], ["results"], ["results", "-f"]])
+def test_a_worker_that_is_not_known_and_has_no_tasks_is_a_miss(
+    scripted: Scripted, omkctl: Omkctl, status: dict[str, Any], verb: list[str]
+) -> None:
+    says = "no worker 'codr' (did you mean 'coder'?)"
+    answers = {
+        "omkd.status": always(status),
+        "task.list": always({"tasks": [], "next": None}),
+        "worker.get": fail(ApiError(ErrorKind.NOT_FOUND, says)),
+    }
+    daemon = scripted(answers)
+    assert omkctl(*verb, "--worker", "codr") == Ended(3, "", f"omkctl: {says}\n")
+    assert daemon.asked[-1] == ("worker.get", {"name": "codr"})
+
+
+@pytest.mark.parametrize("verb", ["tasks", "results"])
+def test_a_worker_that_was_removed_has_its_tasks_still(scripted: Scripted, omkctl: Omkctl, verb: str) -> None:
+    daemon = scripted({"task.list": always({"tasks": [task("t1", "success")], "next": None})})
+    assert omkctl(verb, "--worker", "gone").status == 0
+    assert [method for method, _ in daemon.asked] == ["task.list"]
 
 
 def test_results_are_finished_tasks(scripted: Scripted, omkctl: Omkctl) -> None:
@@ -325,7 +356,7 @@ def test_escalations_are_lines_and_with_json_the_logs_own(scripted: Scripted, om
 def test_which_part_of_the_escalations_is_asked_for(
     scripted: Scripted, omkctl: Omkctl, options: list[str], asked: dict[str, object]
 ) -> None:
-    daemon = scripted({"escalation.list": always({"escalations": [], "next": None})})
+    daemon = scripted({"escalation.list": always({"escalations": [escalation(7)], "next": None})})
     assert omkctl("tail-escalations", *options).status == 0
     assert daemon.asked == [("escalation.list", {"kinds": [], "workers": [], **asked})]
 
@@ -348,9 +379,35 @@ def test_more_than_a_page_of_the_newest_are_the_newest(scripted: Scripted, omkct
     assert (len(lines), lines[0].split()[0], lines[-1].split()[0]) == (1001, "2", "1002")
 
 
-def test_no_lines_ask_for_nothing(scripted: Scripted, omkctl: Omkctl) -> None:
-    scripted({})
-    assert omkctl("events", "-n", "0") == Ended(0, "", "")
+@pytest.mark.parametrize("verb", ["tasks", "results", "events", "tail-escalations"])
+def test_no_lines_at_all_are_a_slip(scripted: Scripted, omkctl: Omkctl, verb: str) -> None:
+    daemon = scripted({})
+    ended = omkctl(verb, "-n", "0")
+    assert (ended.status, ended.out, "at least 1, or all" in ended.err) == (2, "", True)
+    assert daemon.asked == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (["events"], 0),
+        (["events", "--type", "TaskLost"], 1),
+        (["events", "--worker", "coder", "--json"], 1),
+        (["events", "--since", "2h"], 1),
+        (["events", "--after", "42"], 1),
+        (["tail-escalations", "-n", "all"], 0),
+        (["tail-escalations", "--kind", "failed"], 1),
+        (["tail-escalations", "--unacked"], 1),
+    ],
+)
+def test_nothing_of_what_was_chosen_is_1(scripted: Scripted, omkctl: Omkctl, arguments: list[str], status: int) -> None:
+    scripted(
+        {
+            "event.list": always({"units": [], "next": None}),
+            "escalation.list": always({"escalations": [], "next": None}),
+        }
+    )
+    assert omkctl(*arguments) == Ended(status, "", "")
 
 
 def test_a_unit_is_a_line(scripted: Scripted, omkctl: Omkctl) -> None:
@@ -495,11 +552,13 @@ def test_status_is_one_screen(scripted: Scripted, omkctl: Omkctl, status: dict[s
 def test_verify_ends_in_1_when_something_was_found(scripted: Scripted, omkctl: Omkctl) -> None:
     finding = {"kind": "inbox", "what": "t1 is twice in coder's inbox", "mend": "do this"}
     good = {"checked": {"units": 42}, "findings": []}
-    scripted({"omkd.verify": in_turn(always(good), always({**good, "findings": [finding]}))})
+    found = [always({**good, "findings": [finding] * count}) for count in (1, 2)]
+    scripted({"omkd.verify": in_turn(always(good), *found)})
     assert omkctl("verify") == Ended(0, "checked: 42 units\nconsistent\n", "")
     ended = omkctl("verify")
     assert ended.status == 1
-    assert "inbox: t1 is twice in coder's inbox\n    do this\n" in ended.out
+    assert ended.out.endswith("inbox: t1 is twice in coder's inbox\n    do this\n1 finding\n")
+    assert omkctl("verify").out.endswith("\n2 findings\n")
 
 
 def test_rpc_prints_the_result_and_is_sent_once(scripted: Scripted, omkctl: Omkctl) -> None:
@@ -546,6 +605,48 @@ def test_a_reader_that_has_had_enough_is_no_error(
     with (tmp_path / "stdout").open("w") as opened:
         monkeypatch.setattr("sys.stdout", Gone())
         assert run(["events"]) == 0
+
+
+@pytest.mark.parametrize("failing", ["write", "flush"])
+def test_a_stdout_that_cannot_be_written_is_said_in_one_line(
+    scripted: Scripted,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Any,
+    failing: str,
+) -> None:
+    scripted({"event.list": always({"units": [unit(1)], "next": None})})
+
+    class Full:
+        encoding = "utf-8"
+
+        def isatty(self) -> bool:
+            return False
+
+        def write(self, text: str) -> int:
+            if failing == "write":
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return len(text)
+
+        def flush(self) -> None:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+        def fileno(self) -> int:
+            return opened.fileno()
+
+    with (tmp_path / "stdout").open("w") as opened:
+        monkeypatch.setattr("sys.stdout", Full())
+        assert run(["events"]) == 1
+    assert capfd.readouterr().err == "omkctl: stdout cannot be written: Input/output error\n"
+
+
+@pytest.mark.parametrize("arguments", [["events"], ["events", "--json"], ["--json", "nonsense"], ["--help"]])
+def test_on_a_full_disk_nothing_else_is_said_at_exit(scripted: Scripted, arguments: list[str]) -> None:
+    scripted({"event.list": always({"units": [unit(1)], "next": None})})
+    with open("/dev/full", "w") as full:
+        ran = subprocess.run([*COMMAND, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, timeout=30)
+    says = "omkctl: stdout cannot be written: No space left on device\n"
+    assert (ran.returncode, ran.stderr) == (1, says)
 
 
 # --- how far, who, why -------------------------------------------------------------------------------------------

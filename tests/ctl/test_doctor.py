@@ -103,6 +103,14 @@ def test_without_a_daemon_it_says_how_to_start_one(doctor: Doctor, place: Place,
     assert not place.session.path.exists()
 
 
+def test_a_daemon_of_another_socket_is_started_there(place: Place, person: Run) -> None:
+    elsewhere = place.root / "else where.sock"
+    for told in (["--socket", str(elsewhere)], []):
+        env = {} if told else {"OMKD_SOCKET": str(elsewhere)}
+        found = json.loads(person("doctor", "--json", *told, **env).out)["findings"]
+        assert found[0]["mend"] == f"omkd --session t --socket '{elsewhere}' &"
+
+
 # --- the ten faults ----------------------------------------------------------------------------------------------
 
 

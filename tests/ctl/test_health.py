@@ -71,6 +71,14 @@ def test_it_is_degraded(scripted: Scripted, omkctl: Omkctl, changed: dict[str, A
     assert omkctl("health") == Ended(1, f"degraded\n  {says}\n", "")
 
 
+def test_a_disk_without_room_degrades(scripted: Scripted, omkctl: Omkctl) -> None:
+    """/proc is a file system on which nothing is free."""
+    scripted({"omkd.status": always({**WELL, "session_dir": "/proc"})})
+    says = "0 MiB are free for /proc, there should be 256"
+    assert omkctl("health") == Ended(1, f"degraded\n  {says}\n", "")
+    assert json.loads(omkctl("health", "--json").out)["complaints"] == [says]
+
+
 def test_a_paused_worker_is_no_fault(scripted: Scripted, omkctl: Omkctl) -> None:
     scripted({"omkd.status": always({**WELL, "workers": [worker(state="paused")]})})
     assert omkctl("health").status == 0

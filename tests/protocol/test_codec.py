@@ -25,7 +25,7 @@ from omkd.protocol.events import (
     Unit,
     WorkerProgress,
 )
-from omkd.protocol.methods import TaskSendParams
+from omkd.protocol.methods import EscalationListParams, EventListParams, TaskListParams, TaskSendParams
 from omkd.protocol.records import (
     ApprovalPolicy,
     HandoutDone,
@@ -55,6 +55,11 @@ def refusal(value, cls, *, forbid_unknown=False) -> str:
         codec.structure(value, cls, forbid_unknown=forbid_unknown)
     assert caught.value.kind == "wrong_type"
     return str(caught.value)
+
+
+@pytest.mark.parametrize("cls", [TaskListParams, EventListParams, EscalationListParams])
+def test_a_page_holds_at_least_one(cls: type) -> None:
+    assert refusal({"limit": 0}, cls) == "limit: 0 is too few: at least 1"
 
 
 @pytest.mark.parametrize(

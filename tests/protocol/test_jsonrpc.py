@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from omkd.protocol import codec
 from omkd.protocol.errors import ApiError, ErrorKind
 from omkd.protocol.jsonrpc import (
     Batch,
@@ -153,6 +154,23 @@ def test_an_id_that_could_not_be_echoed_is_refused(id: bytes):
     [event] = events_of(b'{"jsonrpc":"2.0","method":"m","id":%b}\n' % id)
     assert isinstance(event, Malformed)
     assert (event.id, event.error.kind) == (None, ErrorKind.INVALID_REQUEST)
+
+
+@pytest.mark.parametrize("id", [b"123456789012345678901234567890", b"18446744073709551616", b"-9223372036854775809"])
+def test_a_number_that_our_codec_would_not_keep_is_no_id(id: bytes):
+    peer = Connection(codec.parse, codec.encode, line_limit_bytes=LIMIT)
+    [event] = read(peer, b'{"jsonrpc":"2.0","method":"m","id":%b}\n' % id, LIMIT)
+    assert isinstance(event, Malformed)
+    assert (event.id, event.error.kind) == (None, ErrorKind.INVALID_REQUEST)
+    assert "a number of at most 64 bits or null, this is a longer number" in str(event.error.as_object())
+
+
+@pytest.mark.parametrize("id", [b"18446744073709551615", b"-9223372036854775808"])
+def test_a_whole_number_that_it_keeps_comes_back(id: bytes):
+    peer = Connection(codec.parse, codec.encode, line_limit_bytes=LIMIT)
+    [event] = read(peer, b'{"jsonrpc":"2.0","method":"m","id":%b}\n' % id, LIMIT)
+    assert isinstance(event, Request)
+    assert peer.encode_result(event.id, None) == b'{"jsonrpc":"2.0","id":%b,"result":null}\n' % id
 
 
 @pytest.mark.parametrize("line", [b"{", b"\xff", b'{"jsonrpc":"2.0","method":"m', b"[" * 100_000, b"nul", b"\x0b"])

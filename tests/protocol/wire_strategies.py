@@ -53,4 +53,10 @@ def values_of(type_: Any) -> st.SearchStrategy[Any]:
         return st.dictionaries(TEXTS, values_of(get_args(type_)[1]), max_size=3)
     if is_enum(type_):
         return st.sampled_from(type_)
-    return st.builds(type_, **{field.name: values_of(field.type) for field in attrs.fields(type_)})
+    return st.builds(type_, **{field.name: values_for(field) for field in attrs.fields(type_)})
+
+
+def values_for(field: "attrs.Attribute[Any]") -> st.SearchStrategy[Any]:
+    """The one validator there is, `at_least_one`, refuses 0."""
+    values = values_of(field.type)
+    return values if field.validator is None else values.filter(bool)

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -393,6 +394,37 @@ async def test_a_command_that_takes_too_long_is_ended_with_all_that_it_started(t
     with pytest.raises(NotSent, match=r"sh took longer than 0\.5 s"):
         await run(("sh", "-c", script), tmp_path, 0.5)
     await until(lambda: not any(is_alive(int(pid)) for pid in pids.read_text().split()))
+
+
+@pytest.mark.parametrize("how", ["too long", "cancelled"])
+async def test_what_left_the_commands_session_is_ended_too(tmp_path: Path, how: str):
+    """It lived on: only the process group was killed. One is below the command, one below nobody any more."""
+    ready = tmp_path / "ready"
+    script = (
+        "setsid sh -c 'echo $$ >> pids; exec sleep 777' & "
+        "(setsid sh -c 'echo $$ >> pids; exec sleep 777' &) ; "
+        "(env -i setsid sh -c 'echo $$ >> pids; exec sleep 777') & "
+        f"while [ $(wc -l < pids) -lt 3 ]; do :; done; touch {ready}; sleep 778"
+    )
+    (tmp_path / "pids").touch()
+    if how == "too long":
+        with pytest.raises(NotSent, match="sh took longer than 3 s"):
+            await run(("sh", "-c", script), tmp_path, 3)
+    else:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run, ("sh", "-c", script), tmp_path)
+            await until(ready.exists)
+            nursery.cancel_scope.cancel()
+    pids = (tmp_path / "pids").read_text().split()
+    assert [pid for pid in pids if is_alive(int(pid))] == []
+
+
+async def test_what_a_command_starts_to_stay_stays_when_it_ends_by_itself(tmp_path: Path):
+    script = "setsid sh -c 'echo $$ > pid; exec sleep 777 2>&-' & while [ ! -s pid ]; do :; done"
+    await run(("sh", "-c", script), tmp_path)
+    pid = int((tmp_path / "pid").read_text())
+    assert is_alive(pid)
+    os.kill(pid, signal.SIGKILL)
 
 
 def is_alive(pid: int) -> bool:

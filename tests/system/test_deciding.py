@@ -409,13 +409,23 @@ def test_a_worker_publishes_no_answer_to_a_router(client: Client, as_worker: Cal
     assert open_ids(client) == ["k1"]
 
 
-def test_a_ticket_that_waits_is_said_again_by_its_router_and_refused_to_others(client: Client) -> None:
+def test_a_ticket_that_waits_is_refused(client: Client, place: Place) -> None:
     preflight(client)
+    for ticket in ("k1", ask(client)):
+        request = {"kind": "large_escalation", "headline": "x", "timeout_ms": 1, "ticket_id": ticket}
+        assert refusal(client, "event.publish", event={"PreflightRequest": request})[0] == "conflict"
+    assert len(events_called(place, "PreflightRequest")) == 1
+
+
+def test_a_person_answers_a_routers_question_and_publishes_no_answer(client: Client, place: Place) -> None:
+    client.call("event.publish", event={"PreflightResponse": "cancel"})
     preflight(client)
+    name, text = refusal(client, "event.publish", event={"PreflightResponse": "accept"})
+    assert name == "refused"
+    assert "'k1': give it with omkctl answer ID accept" in text
     assert open_ids(client) == ["k1"]
-    id = ask(client)
-    request = {"kind": "large_escalation", "headline": "x", "timeout_ms": 1, "ticket_id": id}
-    assert refusal(client, "event.publish", event={"PreflightRequest": request})[0] == "conflict"
+    answer(client, "k1", "accept")
+    assert len(preflight_ends(place)) == 2
 
 
 def test_a_daemon_that_is_killed_between_question_and_expiry_answers_the_router(place: Place) -> None:

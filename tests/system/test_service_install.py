@@ -120,6 +120,17 @@ def test_without_now_it_is_enabled_and_how_to_start_it_is_said(service: Service,
     assert "active (running" in omkctl("service", "status").stdout
 
 
+def test_without_now_a_socket_activated_one_is_started_by_its_socket(service: Service, omkctl: Omkctl) -> None:
+    """It named the service: started so, it makes a socket of its own, and systemd holds none."""
+    done = omkctl("service", "install", "--socket-activated")
+    socket = service.unit.replace(".service", ".socket")
+    assert f"it is not started: systemctl --user start {socket}\n" in done.stderr
+    service.manager.systemctl("start", socket)
+    assert "not started" not in omkctl("service", "install", "--socket-activated").stderr
+    omkctl("status")
+    assert service.show("ActiveState") == "active"
+
+
 def test_a_dry_run_says_all_and_does_nothing(service: Service, omkctl: Omkctl) -> None:
     said = omkctl("service", "install", "--now", "--dry-run").stdout.splitlines()
     assert [line.split()[:2] for line in said] == [

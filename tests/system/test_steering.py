@@ -343,7 +343,7 @@ def test_a_foreign_worker_that_does_not_confirm_keeps_the_task_until_it_is_force
     (again,) = client.call("task.cancel", ids=[id])["tasks"]
     assert again["state"] == "dispatched"
     (forced,) = client.call("task.cancel", ids=[id], force=True, reason="gave up")["tasks"]
-    assert (forced["state"], forced["why"]) == ("lost", "gave up")
+    assert (forced["state"], forced["why"]) == ("lost", "cancelled by force: gave up")
     append(silent / "outbox.jsonl", success_of(id))
     wait_until(lambda: events_called(place, "LineRejected"), "the late result is not recorded")
     (rejected,) = events_called(place, "LineRejected")

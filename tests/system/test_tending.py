@@ -29,10 +29,12 @@ from system_kit import (
     worker,
 )
 
-from omkd.store.locks import lock_holder
+from omkd.store.locks import lock_holder, take_lock
 from tests.kit import Client, Daemon, Place, events_called, json_lines, running_daemon, wait_until
 
 DEADLINE_S = 20.0
+
+DRAINS = "w: drains, gets work again when that is over"
 
 
 @pytest.fixture
@@ -117,15 +119,76 @@ def test_a_restart_that_drains_interrupts_nothing(client: Client, place: Place) 
     id = send(client, f"cat {gate}")
     wait(client, id, until="started")
     before = host_pid(place)
-    restarting = Asking(place, "worker.restart", name="w", drain=True)
-    wait_until(lambda: worker(client)["state"] == "paused", "it does not drain")
     waiting = send(client, "echo $PPID")
-    assert host_pid(place) == before
+    restarting = Asking(place, "worker.restart", name="w", drain=True)
+    wait_until(lambda: why(client, waiting) == DRAINS, "it does not drain")
+    assert (host_pid(place), worker(client)["state"]) == (before, "busy")
     open_gate(gate)
-    assert restarting.result()["state"] != "paused"
+    restarting.result()
     assert [task["state"] for task in wait(client, id, waiting)] == ["success", "success"]
     assert host_pid(place) != before
     assert events_called(place, "TaskRequeued") == []
+    assert events_called(place, "WorkerPaused") == []
+
+
+@pytest.mark.parametrize("method", ["worker.restart", "worker.compact"])
+def test_a_pause_while_it_drains_for_another_call_stays(client: Client, place: Place, method: str) -> None:
+    add_shell(client)
+    gate = fifo(place)
+    running = send(client, f"cat {gate}")
+    wait(client, running, until="started")
+    waiting = send(client, "true")
+    draining = Asking(place, method, name="w", drain=True)
+    wait_until(lambda: why(client, waiting) == DRAINS, "it does not drain")
+    client.call("worker.pause", name="w", reason="lunch")
+    open_gate(gate)
+    draining.result()
+    assert (worker(client)["state"], state(client, waiting)) == ("paused", "queued")
+    client.call("worker.resume", name="w")
+    wait(client, waiting)
+
+
+def test_a_drain_ends_with_the_daemon(place: Place) -> None:
+    with running_daemon(place) as daemon:
+        client = daemon.client()
+        add_shell(client)
+        gate = fifo(place)
+        running = send(client, f"cat {gate}")
+        wait(client, running, until="started")
+        waiting = send(client, "true")
+        asking = daemon.client()
+        call = {"jsonrpc": "2.0", "id": 1, "method": "worker.restart", "params": {"name": "w", "drain": True}}
+        asking.send_line(json.dumps(call).encode())
+        wait_until(lambda: why(client, waiting) == DRAINS, "it does not drain")
+        daemon.kill()
+    with running_daemon(place) as daemon:
+        client = daemon.client()
+        open_gate(gate)
+        assert [task["state"] for task in wait(client, running, waiting)] == ["success", "success"]
+
+
+def test_a_drain_ends_with_who_asked(daemon: Daemon, client: Client, place: Place) -> None:
+    add_shell(client)
+    gate = fifo(place)
+    running = send(client, f"cat {gate}")
+    wait(client, running, until="started")
+    waiting = send(client, "true")
+    asking = daemon.client()
+    call = {"jsonrpc": "2.0", "id": 1, "method": "worker.compact", "params": {"name": "w", "drain": True}}
+    asking.send_line(json.dumps(call).encode())
+    wait_until(lambda: why(client, waiting) == DRAINS, "it does not drain")
+    asking.close()
+    wait_until(lambda: why(client, waiting) == "w: no room for more in hand", "it drains on")
+    open_gate(gate)
+    wait(client, running, waiting)
+
+
+@pytest.mark.parametrize("method", ["worker.restart", "worker.remove"])
+def test_to_drain_and_to_force_at_once_is_refused(client: Client, method: str) -> None:
+    add_shell(client)
+    name, text = refusal(client, method, name="w", drain=True, force=True)
+    assert (name, text) == ("invalid_params", "force: drain waits for what is in hand, force does not: one of them")
+    assert wait_worker(client, "ready")["in_hand"] == []
 
 
 def test_a_forced_restart_interrupts_what_runs_and_it_is_run_again(client: Client, place: Place) -> None:
@@ -185,14 +248,17 @@ def host_version(place: Place) -> str:
     return "" if holder is None else holder.version
 
 
-def test_a_host_of_an_older_version_is_replaced_when_it_has_nothing_in_hand(place: Place) -> None:
+@pytest.mark.parametrize("hangs", [False, True])
+def test_a_host_of_an_older_version_is_replaced_when_it_has_nothing_in_hand(place: Place, hangs: bool) -> None:
     make_older(place)
     with running_daemon(place) as older:
         client = older.client()
-        add_shell(client)
+        add_shell(client, grace_secs=0)
         wait_worker(client, "ready")
         older.stop()
     assert host_version(place) == "0.0.9"
+    if hangs:
+        os.kill(host_pid(place), signal.SIGSTOP)
     del place.environment["PYTHONPATH"]
     with running_daemon(place) as newer:
         client = newer.client()
@@ -350,14 +416,36 @@ def test_a_team_that_cannot_be_changes_nothing(client: Client) -> None:
     assert [each["name"] for each in workers(client)] == ["w"]
 
 
-def test_a_declared_worker_with_tasks_in_hand_is_not_pruned(client: Client) -> None:
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_while_one_to_be_pruned_has_tasks_in_hand_nothing_is_changed(
+    client: Client, place: Place, dry_run: bool
+) -> None:
+    """Also not those that could be changed: one to add, one to update, one to remove."""
     add_shell(client)
+    add_shell(client, "idle")
+    client.call("worker.add", name="plain", role="dev")
     id = send(client, FOREVER)
     wait(client, id, until="started")
-    name, text = refusal(client, "worker.apply", workers=[], prune=True)
-    assert (name, f"{id} in hand" in text) == ("refused", True)
+    team = [{"name": "new", "role": "dev"}, {"name": "plain", "role": "ops"}]
+    name, text = refusal(client, "worker.apply", workers=team, prune=True, dry_run=dry_run)
+    says = f"worker w has {id} in hand: let that end, or cancel it, then prune; nothing is changed"
+    assert (name, text) == ("refused", says)
+    assert {each["name"]: each["role"] for each in workers(client)} == {"w": "dev", "idle": "dev", "plain": "dev"}
+    assert events_called(place, "WorkerUpdated") == []
     client.call("task.cancel", ids=[id])
     wait(client, id)
+    assert client.call("worker.apply", workers=team, prune=True, dry_run=dry_run)["removed"] == ["w", "idle"]
+
+
+def test_one_that_another_program_plays_is_not_pruned_while_it_is_at_work(client: Client, place: Place) -> None:
+    client.call("worker.add", name="plain", role="dev")
+    lock = take_lock(place.session.worker("plain").lock)
+    name, text = refusal(client, "worker.apply", workers=[{"name": "new", "role": "dev"}], prune=True)
+    says = f"worker plain is at work (pid {os.getpid()}): end its program, then prune; nothing is changed"
+    assert (name, text) == ("refused", says)
+    assert [each["name"] for each in workers(client)] == ["plain"]
+    lock.release()
+    assert client.call("worker.apply", workers=[], prune=True)["removed"] == ["plain"]
 
 
 def test_the_log_of_a_host_can_be_asked_for(client: Client, place: Place) -> None:

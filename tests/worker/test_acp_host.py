@@ -136,6 +136,14 @@ async def test_pattern_allows_what_matches_and_asks_the_rest(bench: Bench) -> No
     assert rulings(end) == [("allowed", "true"), ("denied", "true; false")]
 
 
+async def test_a_command_that_a_pattern_would_take_for_ever_to_match_is_asked(bench: Bench) -> None:
+    """It lost the whole host: the match ran in its loop, and neither budget nor cancel ended it."""
+    bench.desk.answers = [Denied(by="me")]
+    command = "a" * 62 + "!"
+    end = await bench.run(bench.scripted({"ask": command}), policy=Pattern(patterns=["^(a|aa)+$"]))
+    assert rulings(end) == [("denied", command)]
+
+
 # --- the mode that asks ------------------------------------------------------------------------------------------
 
 ASK = AcpSettings(asks_in="ask")

@@ -1,6 +1,9 @@
 """Approval policies on the facts of a tool call. What is unknown is asked, never allowed."""
 
 import itertools
+import logging
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
@@ -177,11 +180,17 @@ def test_a_pattern_allows_nothing_without_a_matching_command_or_path(facts: Tool
         (["  "], "approval_policy.pattern.patterns[0]", "is empty"),
         (["edit:"], "approval_policy.pattern.patterns[0]", "is empty"),
         (["(ls"], "approval_policy.pattern.patterns[0]", "no regular expression"),
-        (["a{99999999999}"], "approval_policy.pattern.patterns[0]", "no regular expression"),
+        (["a{99999999999}"], "approval_policy.pattern.patterns[0]", "its repeats come to"),
+        (["a{9,3}"], "approval_policy.pattern.patterns[0]", "no regular expression"),
         ([".*"], "approval_policy.pattern.patterns[0]", "matches everything"),
         (["^"], "approval_policy.pattern.patterns[0]", "matches everything"),
         (["x?"], "approval_policy.pattern.patterns[0]", "matches everything"),
+        (["exec:^ls"], "approval_policy.pattern.patterns[0]", r"'exec' is no kind of call \(did you mean 'execute'\?"),
         (["x" * 1001], "approval_policy.pattern.patterns[0]", "has 1001 characters"),
+        (["((a{1000}){1000}){1000}"], "approval_policy.pattern.patterns[0]", "its repeats come to 1003003001 items"),
+        (["(" * 30 + "a" + "+)" * 30], "approval_policy.pattern.patterns[0]", "its repeats come to"),
+        (["(?x) ( [a(] { 200 } ) {200}"], "approval_policy.pattern.patterns[0]", "its repeats come to"),
+        (["(?:(?R))"], "approval_policy.pattern.patterns[0]", "takes over 0.2 s on an empty text"),
     ],
 )
 def test_a_pattern_that_is_invalid_or_allows_everything_is_refused_with_its_path(
@@ -193,6 +202,61 @@ def test_a_pattern_that_is_invalid_or_allows_everything_is_refused_with_its_path
     assert str(refused.value).startswith(f"{path}: ")
     with pytest.raises(PolicyError):
         judge_for(Pattern(patterns=patterns), cwd=CWD)
+
+
+# --- a pattern that takes its time
+
+SLOW = "^(a|aa)+$"
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        call("execute", command="a" * 62 + "!"),
+        call("execute", command="a" * 62 + "; rm x"),
+        call("edit", paths=(f"{CWD}/docs/a.md", "a" * 62 + "!")),
+    ],
+)
+@pytest.mark.parametrize("patterns", [[SLOW], ["^docs/", "^x", SLOW, "a"]])
+def test_a_pattern_that_takes_too_long_allows_nothing_and_is_named(
+    patterns: list[str], facts: ToolFacts, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        found = verdict(Pattern(patterns=patterns), facts)
+    if len(facts.paths) == 2 and patterns == [SLOW]:
+        assert found == Ask(why=f"no pattern matches {CWD}/docs/a.md")
+        return
+    assert found == Ask(why=f"pattern {SLOW!r} took too long")
+    assert [record.getMessage().partition(" took")[0] for record in caplog.records] == [f"pattern {SLOW!r}"]
+
+
+def test_what_matches_before_a_slow_pattern_is_allowed() -> None:
+    assert is_allowed(["!$", SLOW], call("execute", command="a" * 62 + "!"))
+
+
+def test_a_path_too_long_to_match_is_asked() -> None:
+    assert not is_allowed(["^/x"], call("edit", paths=("/" + "x" * MATCHED_CHARS,)))
+
+
+def test_without_a_pattern_its_library_is_not_imported() -> None:
+    code = "import sys, omkd.worker.cli, omkd.worker.acp_run, omkd.daemon, omkctl.cli; print('regex' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "^x{8200}$",
+        "https://x",
+        "exec: ls",
+        "(?m)a:^b",
+        r"^[0-9]{4}-[0-9]{2}(-[0-9]{2})+ ([a-z]+ )+\(x\)$",
+        r"^(git (log|diff|show)( -[a-z]+)*( [\w./]+)*)+$",
+    ],
+)
+def test_a_pattern_as_people_write_them_is_not_refused(pattern: str) -> None:
+    check_policy(Pattern(patterns=[pattern]))
 
 
 @pytest.mark.parametrize("policy", [Never(), Safe(), Yolo(), Pattern(patterns=["^ls", "edit:^docs/"])])

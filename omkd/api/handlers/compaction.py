@@ -8,13 +8,12 @@ from omkd.protocol.methods import (
     RotateResult,
     WorkerCompactParams,
     WorkerCompactResult,
-    WorkerNameParams,
-    WorkerPauseParams,
 )
 from omkd.services.compaction import compress_moved, move_files
 from omkd.store.locks import LockHeld, take_lock
 
-from .tending import own_entry, pause, resume
+from .tending import own_entry
+from .workers import entry_of, nothing_handed_out, refuse_dead, until_idle
 
 
 async def compact(call: Call, params: WorkerCompactParams) -> Answer:
@@ -25,19 +24,16 @@ async def compact(call: Call, params: WorkerCompactParams) -> Answer:
             f"worker {entry.name} has no command: omkd cannot know that the program that plays it has closed its files"
         )
         raise ApiError(ErrorKind.REFUSED, text, worker=entry.name)
-    was_paused = entry.paused
-    try:
+    with nothing_handed_out(call.hub, entry.name):
         if params.drain:
-            await pause(call, WorkerPauseParams(name=entry.name, reason="drains to be compacted", drain=True))
+            await until_idle(call.hub, entry)
+            entry_of(call.hub, entry.name)  # it may be removed by now
         refuse_in_hand(call, entry)
-        await call.desk.supervisor.stop(entry.name, entry.runner.grace_secs)
         try:
+            await call.desk.supervisor.stop(entry.name)
             moved = locked_and_moved(call, entry)
-        finally:
+        finally:  # also when who asked went away
             call.desk.supervisor.look_again()
-    finally:  # also when who asked went away
-        if params.drain and not was_paused:
-            resume(call, WorkerNameParams(name=entry.name))
     try:
         await compress_moved(call.hub, entry)
     except OSError as error:
@@ -69,6 +65,7 @@ def locked_and_moved(call: Call, entry: WorkerEntry) -> list[str]:
 
 
 def refuse_in_hand(call: Call, entry: WorkerEntry) -> None:
+    refuse_dead(call.hub, entry)
     in_hand = list(call.hub.state.ledger.in_hand(entry.name))
     if in_hand:
         text = f"worker {entry.name} has {', '.join(in_hand)} in hand: wait for it, or let it drain (--drain)"

@@ -38,7 +38,7 @@ async def list_escalations(call: Call, params: EscalationListParams) -> Answer:
         count = min(params.lines, PAGE_LIMIT)
         found = await newest(log, Seq(log.committed + 1), pick, count=count, since=after)
         return Answer(result=EscalationListResult(escalations=found, next=None))
-    found, more = await oldest(log, after, pick, limit=max(1, min(params.limit, PAGE_LIMIT)))
+    found, more = await oldest(log, after, pick, limit=min(params.limit, PAGE_LIMIT))
     return Answer(result=EscalationListResult(escalations=found, next=more))
 
 

@@ -6,6 +6,7 @@ from omkd.api.history import newest, oldest, seq_before
 from omkd.api.live import follow_units
 from omkd.core.reports import PERSON_ANSWERS, Rejected, spoken_by, with_question
 from omkd.core.state import State
+from omkd.core.views import shown_unit
 from omkd.protocol import codec
 from omkd.protocol.errors import ApiError, ErrorKind
 from omkd.protocol.events import (
@@ -38,7 +39,7 @@ def publish(call: Call, params: PublishParams) -> Answer:
     """From a worker only with its own `worker_id`; from anybody else with any."""
     by = call.caller.by()
     event: PublishedEvent = params.event
-    refuse_answer_by_worker(call.hub.state, by, event)
+    refuse_answer(call.hub.state, by, event)
     if isinstance(by, ByWorker):
         event = spoken(by, event)
     size = len(codec.dumps(event))
@@ -61,10 +62,17 @@ def recorded_as(call: Call, by: By, event: PublishedEvent) -> tuple[Event, ...]:
     return verdict
 
 
-def refuse_answer_by_worker(state: State, by: By, event: PublishedEvent) -> None:
-    """While a router waits for a person, nobody else says what the person would."""
-    if isinstance(event, PreflightResponse) and not isinstance(by, ByClient) and state.decisions.awaits_preflight():
+def refuse_answer(state: State, by: By, event: PublishedEvent) -> None:
+    """While a router waits for a person, nobody else says what the person would, and the person answers the question:
+    the event alone would leave it open."""
+    waits = state.decisions.oldest_preflight()
+    if waits is None or not isinstance(event, PreflightResponse):
+        return
+    if not isinstance(by, ByClient):
         raise ApiError(ErrorKind.REFUSED, PERSON_ANSWERS)
+    id = waits.asked.decision_id
+    text = f"a question waits for that answer, {id!r}: give it with omkctl answer ID {event.value.value}"
+    raise ApiError(ErrorKind.REFUSED, text, id=id)
 
 
 def spoken(by: ByWorker, event: PublishedEvent) -> PublishedEvent:
@@ -79,10 +87,10 @@ def spoken(by: ByWorker, event: PublishedEvent) -> PublishedEvent:
 async def list_events(call: Call, params: EventListParams) -> Answer:
     log = call.hub.log
     after = params.after if params.since is None else max(params.after, await seq_before(log, params.since))
-    limit = max(1, min(params.limit, PAGE_LIMIT))
+    limit = min(params.limit, PAGE_LIMIT)
 
     def pick(stored: StoredUnit) -> list[Unit]:
-        return [stored.unit] if unit_matches(params.filter, stored.unit) else []
+        return [shown_unit(stored.unit)] if unit_matches(params.filter, stored.unit) else []
 
     if params.last is not None or (params.before is not None and params.after == 0):
         before = params.before or Seq(log.committed + 1)
@@ -100,9 +108,9 @@ async def subscribe(call: Call, params: EventSubscribeParams) -> Answer:
     def lines(stored: StoredUnit) -> bytes:
         if not unit_matches(params.filter, stored.unit):
             return b""
-        return Connection.encode_notification_raw(
-            "event", b'{"subscription":%d,"unit":%b}' % (subscription, stored.line)
-        )
+        shown = shown_unit(stored.unit)
+        line = stored.line if shown is stored.unit else codec.dumps(shown)
+        return Connection.encode_notification_raw("event", b'{"subscription":%d,"unit":%b}' % (subscription, line))
 
     return Answer(
         result=SubscribeResult(subscription=subscription, seq=after),

@@ -6,13 +6,12 @@ from omkd.core.roster import WorkerEntry
 from omkd.protocol.errors import ApiError, ErrorKind
 from omkd.protocol.events import TaskLost, WorkerPaused, WorkerRemoved
 from omkd.protocol.methods import WorkerRemoveParams, WorkerRemoveResult
-from omkd.protocol.records import DEFAULT_GRACE_SECS
 from omkd.services.hub import Hub
 from omkd.services.removal import finish_removal, mark_removal, unmark_removal
 from omkd.store.event_log import Draft, LogWriteFailed
 from omkd.store.locks import LockHeld, take_lock
 
-from .workers import entry_of, until_idle
+from .workers import entry_of, refuse_dead, refuse_drain_and_force, until_idle
 
 
 async def remove(call: Call, params: WorkerRemoveParams) -> Answer:
@@ -22,13 +21,14 @@ async def remove(call: Call, params: WorkerRemoveParams) -> Answer:
 async def remove_worker(call: Call, params: WorkerRemoveParams) -> WorkerRemoveResult:
     """Its host has ended and its directory has its new name when this returns."""
     hub = call.hub
+    refuse_drain_and_force(drain=params.drain, force=params.force)
     entry = entry_of(hub, params.name)
     if params.drain:
+        refuse_dead(hub, entry)
         hub.log.append(Draft(by=call.caller.by(), events=(WorkerPaused(worker=entry.name, reason="is removed"),)))
-        await until_idle(hub, entry.name)
+        await until_idle(hub, entry)
     refuse_in_hand(hub, entry, params)
-    grace_secs = DEFAULT_GRACE_SECS if entry.runner is None else entry.runner.grace_secs
-    await call.desk.supervisor.stop(entry.name, grace_secs)
+    await call.desk.supervisor.stop(entry.name)
     try:
         return await remove_stopped(call, entry, params)
     except ApiError:
@@ -56,8 +56,11 @@ async def remove_stopped(call: Call, entry: WorkerEntry, params: WorkerRemovePar
 
 
 def refuse_in_hand(hub: Hub, entry: WorkerEntry, params: WorkerRemoveParams) -> None:
+    if params.force:
+        return
+    refuse_dead(hub, entry)
     in_hand = list(hub.state.ledger.in_hand(entry.name))
-    if in_hand and not params.force:
+    if in_hand:
         text = f"worker {entry.name} has {', '.join(in_hand)} in hand: wait for it, or force it (they become lost)"
         raise ApiError(ErrorKind.REFUSED, text, worker=entry.name, in_hand=in_hand)
 

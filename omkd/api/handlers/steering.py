@@ -1,6 +1,6 @@
 """task.update, cancel, retry, hold, release: what one can do with a task that was sent."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from attrs import evolve
 
@@ -22,7 +22,7 @@ from omkd.protocol.events import (
 )
 from omkd.protocol.methods import TaskCancelParams, TaskIdsParams, TasksResult, TaskState, TaskUpdateParams
 from omkd.protocol.records import Outcome
-from omkd.protocol.scalars import I32, U32, TaskId
+from omkd.protocol.scalars import I32, U32, TaskId, WorkerName
 from omkd.services.hub import Hub
 from omkd.store.event_log import Draft
 
@@ -112,11 +112,21 @@ def asking_again(hub: Hub, entry: TaskEntry) -> Event:
     )
 
 
-def cancel(call: Call, params: TaskCancelParams) -> Answer:
+def cancel(call: Call, params: TaskCancelParams) -> Answer | Awaitable[Answer]:
     """Ends queued tasks at once; asks the workers of others. What ended already stays as it ended."""
     entries = entries_of(call.hub, params.ids)
     events = [event for entry in entries for event in cancelling(call.hub, entry, params)]
-    return recorded(call, entries, events, lambda done: tasks_result(call.hub, done))
+    answer = recorded(call, entries, events, lambda done: tasks_result(call.hub, done))
+    asked = {entry.worker for entry in entries if entry.in_hand and entry.worker is not None}
+    hostless = [name for name in asked if call.desk.supervisor.lacks_host(name)]
+    return cancelled_for(call, hostless, entries) if hostless else answer
+
+
+async def cancelled_for(call: Call, hostless: list[WorkerName], entries: list[TaskEntry]) -> Answer:
+    """A worker of ours whose host does not run cannot be told: what it has in hand has ended when this returns."""
+    for worker in hostless:
+        await call.desk.supervisor.settle_cancelled(worker)
+    return Answer(result=tasks_result(call.hub, entries), seq=call.hub.log.written)
 
 
 def cancelling(hub: Hub, entry: TaskEntry, params: TaskCancelParams) -> Iterable[Event]:
@@ -126,7 +136,8 @@ def cancelling(hub: Hub, entry: TaskEntry, params: TaskCancelParams) -> Iterable
         return (TaskCancelled(task_id=entry.id, reason=params.reason),)
     worker = None if entry.worker is None else hub.state.roster.workers.get(entry.worker)
     if params.force and entry.worker is not None and (worker is None or worker.runner is None or worker.foreign):
-        reason = params.reason or "cancelled by force, its worker did not confirm it"
+        why = f": {params.reason}" if params.reason else ", its worker did not confirm it"
+        reason = f"cancelled by force{why}"
         return (TaskLost(task_id=entry.id, worker=entry.worker, reason=reason), *withdrawn_questions(hub.state, entry))
     if entry.cancel_reason is not None:
         return ()

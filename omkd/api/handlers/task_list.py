@@ -31,7 +31,7 @@ CHUNK: Final = 100
 async def list_tasks(call: Call, params: TaskListParams) -> Answer:
     """The newest tasks that fit, oldest first. A page may have fewer than asked for, and still a `next`."""
     hub = call.hub
-    limit = max(1, min(params.limit, PAGE_LIMIT))
+    limit = min(params.limit, PAGE_LIMIT)
     page: list[Task] = []
     looked = 0
     next_before: TaskId | None = None

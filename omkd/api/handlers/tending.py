@@ -1,6 +1,7 @@
 """worker.log, update, adopt, apply, pause, resume, restart: what one can do with a worker that is there."""
 
 import os
+from contextlib import ExitStack
 from pathlib import Path
 
 from attrs import asdict, evolve
@@ -29,10 +30,20 @@ from omkd.protocol.scalars import U32, WorkerName
 from omkd.services.hub import Hub
 from omkd.store.event_log import Draft
 from omkd.store.files import OPEN_FLAGS, read_regular
+from omkd.store.locks import lock_holder
 
 from .removal import remove_worker
 from .tasks import invalid
-from .workers import add_worker, check_worker, entry_of, spec_for, until_idle
+from .workers import (
+    add_worker,
+    check_worker,
+    entry_of,
+    nothing_handed_out,
+    refuse_dead,
+    refuse_drain_and_force,
+    spec_for,
+    until_idle,
+)
 
 RUNNER_LIMIT_BYTES = 1024 * 1024
 HOST_LOG_TAIL_BYTES = 256 * 1024
@@ -140,14 +151,12 @@ async def apply(call: Call, params: WorkerApplyParams) -> Answer:
             updated[entry.name] = changed_fields(entry, update_for(hub, entry, declared))
     added = [name for name in names if name not in hub.state.roster.workers]
     removed = [entry.name for entry in hub.state.roster.workers.values() if is_pruned(entry, names, params)]
+    refuse_pruned(hub, removed)
     if not params.dry_run:
-        for declared in params.workers:
-            if declared.name in updated:
-                entry_after(call, hub.state.roster.workers[declared.name], declared)
-            else:
-                await add_worker(call, declared)
-        for name in removed:
-            await remove_worker(call, WorkerRemoveParams(name=name))
+        with ExitStack() as kept_idle:
+            for name in removed:
+                kept_idle.enter_context(nothing_handed_out(hub, name))
+            await change(call, params, removed)
     result = WorkerApplyResult(
         added=added,
         updated={name: fields for name, fields in updated.items() if fields},
@@ -155,6 +164,32 @@ async def apply(call: Call, params: WorkerApplyParams) -> Answer:
         unchanged=[WorkerName(name) for name, fields in updated.items() if not fields],
     )
     return Answer(result=result, seq=hub.log.written)
+
+
+def refuse_pruned(hub: Hub, removed: list[WorkerName]) -> None:
+    """Raises ApiError when one that is to be removed has something in hand, or is at work for another program."""
+    busy = {name: list(in_hand) for name in removed if (in_hand := hub.state.ledger.in_hand(name))}
+    if busy:
+        what = "; ".join(f"worker {name} has {', '.join(in_hand)} in hand" for name, in_hand in busy.items())
+        text = f"{what}: let that end, or cancel it, then prune; nothing is changed"
+        raise ApiError(ErrorKind.REFUSED, text, in_hand=busy)
+    for name in removed:
+        is_played_by_another = hub.state.roster.workers[name].runner is None
+        if is_played_by_another and (holder := lock_holder(hub.session.worker(name).lock)) is not None:
+            text = f"worker {name} is at work (pid {holder.pid}): end its program, then prune; nothing is changed"
+            raise ApiError(ErrorKind.REFUSED, text, worker=name)
+
+
+async def change(call: Call, params: WorkerApplyParams, removed: list[WorkerName]) -> None:
+    """Makes the workers as declared, and removes the others."""
+    workers = call.hub.state.roster.workers
+    for declared in params.workers:
+        if declared.name in workers:
+            entry_after(call, workers[declared.name], declared)
+        else:
+            await add_worker(call, declared)
+    for name in removed:
+        await remove_worker(call, WorkerRemoveParams(name=name))
 
 
 def check_declared(number: int, declared: WorkerAddParams) -> None:
@@ -203,7 +238,8 @@ async def pause(call: Call, params: WorkerPauseParams) -> Answer:
         paused = WorkerPaused(worker=entry.name, reason=params.reason)
         await hub.log.commit(hub.log.append(Draft(by=call.caller.by(), events=(paused,))).seq)
     if params.drain:
-        await until_idle(hub, entry.name)
+        await until_idle(hub, entry)
+        refuse_dead(hub, entry)
     return Answer(result=worker_view(hub.state, entry), seq=hub.log.written)
 
 
@@ -216,20 +252,22 @@ def resume(call: Call, params: WorkerNameParams) -> Answer:
 
 
 async def restart(call: Call, params: WorkerRestartParams) -> Answer:
-    """Its old host has ended when this is answered; what it ran is interrupted, unless it drained."""
+    """Its old host has ended when this is answered; what it ran is interrupted, unless it drained. A dead one is
+    started at once: it drains no more.
+    """
     hub = call.hub
+    refuse_drain_and_force(drain=params.drain, force=params.force)
     entry = own_entry(hub, params.name, "restarted: omkd did not start it")
     if entry.runner is None:
         text = f"worker {entry.name} has no command, another program plays it: restart that"
         raise ApiError(ErrorKind.REFUSED, text, worker=entry.name)
-    was_paused = entry.paused
-    try:
-        if params.drain:
-            await pause(call, WorkerPauseParams(name=entry.name, reason="drains for a restart", drain=True))
+    if params.drain:
+        with nothing_handed_out(hub, entry.name):
+            await until_idle(hub, entry)
+            entry_of(hub, entry.name)  # it may be removed by now
+            await call.desk.supervisor.restart(entry.name, force=False)
+    else:
         await call.desk.supervisor.restart(entry.name, force=params.force)
-    finally:  # also when who asked went away
-        if params.drain and not was_paused:
-            resume(call, WorkerNameParams(name=entry.name))
     return Answer(result=worker_view(hub.state, entry), seq=hub.log.written)
 
 

@@ -1,7 +1,8 @@
 """worker.add, list, get, remove."""
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from omkd.api.calls import Answer, Call
@@ -156,6 +157,9 @@ def check_runner(runner: Runner, project_dir: str | None) -> None:
     if not command_exists(runner, project_dir):
         path = runner.env.get("PATH", os.environ.get("PATH", os.defpath))
         text = f"no command {runner.command[0]!r} in the daemon's PATH ({path}): give its full path, or --env PATH=…"
+        if "/" in runner.command[0]:
+            place = Path(project_dir or "/") / runner.command[0]
+            text = f"{place} is not executable: chmod +x it" if place.is_file() else f"there is no file {place}"
         raise invalid("runner.command[0]", text)
 
 
@@ -201,10 +205,38 @@ def get(call: Call, params: WorkerNameParams) -> Answer:
     return Answer(result=worker_view(call.hub.state, entry), seq=call.hub.log.written)
 
 
-async def until_idle(hub: Hub, worker: WorkerName) -> None:
-    """Returns when the worker has nothing in hand."""
-    while hub.state.ledger.in_hand(worker):
+async def until_idle(hub: Hub, entry: WorkerEntry) -> None:
+    """Returns when the worker has nothing in hand, or is dead: what it has then does not end by itself."""
+    while hub.state.ledger.in_hand(entry.name) and not entry.is_dead:
         await hub.log.wait_beyond(hub.log.written)
+
+
+@contextmanager
+def nothing_handed_out(hub: Hub, worker: WorkerName) -> Iterator[None]:
+    """Nothing more is handed out to the worker in here. It is no fact as a pause is: it ends with the daemon too."""
+    hub.state.drains[worker] += 1
+    try:
+        yield
+    finally:
+        hub.state.drains[worker] -= 1
+        hub.work.wake()
+
+
+def refuse_dead(hub: Hub, entry: WorkerEntry) -> None:
+    """Raises ApiError for a worker that is dead with something in hand: to wait for that would never end."""
+    in_hand = list(hub.state.ledger.in_hand(entry.name))
+    if not in_hand or not entry.is_dead:
+        return
+    is_ours = entry.runner is not None and not entry.foreign
+    start = f"start it again (omkctl worker restart {entry.name})" if is_ours else "start its program again"
+    cancel = f"omkctl cancel {'' if is_ours else '--force '}{' '.join(in_hand)}"
+    text = f"worker {entry.name} is dead and has {', '.join(in_hand)} in hand: {start}, or give that up ({cancel})"
+    raise ApiError(ErrorKind.REFUSED, text, worker=entry.name, in_hand=in_hand)
+
+
+def refuse_drain_and_force(*, drain: bool, force: bool) -> None:
+    if drain and force:
+        raise invalid("force", "drain waits for what is in hand, force does not: one of them")
 
 
 def entry_of(hub: Hub, name: WorkerName) -> WorkerEntry:
