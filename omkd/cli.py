@@ -148,8 +148,8 @@ def verify(place: Place, as_json: bool) -> None:
             click.echo(f"{what}: {count}")
         for finding in result.findings:
             click.echo(f"{finding.kind.value}: {finding.what}\n  {finding.mend}")
-        count = len(result.findings)
-        click.echo("consistent" if not count else f"{count} finding{'s' if count > 1 else ''}")
+        found = len(result.findings)
+        click.echo("consistent" if not found else f"{found} finding{'s' if found > 1 else ''}")
     sys.exit(EXIT_FAILED if result.findings else 0)
 
 

@@ -181,7 +181,7 @@ def test_a_file_that_was_named_must_be_there(path: Path):
 
 
 def test_a_directory_in_its_place_is_a_fault(tmp_path: Path):
-    with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
+    with pytest.raises(ConfigError, match="is no regular file"):
         ConfigFile(path=tmp_path, required=False, session="default").load()
 
 

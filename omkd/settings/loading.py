@@ -75,7 +75,7 @@ class ConfigFile:
             self._fail("there is no such file: make it, or leave --config and OMKD_CONFIG away")
         except OSError as error:
             self._fail(f"cannot be read: {error.strerror or error}")
-        except (ValueError, RuntimeError) as error:
+        except (ValueError, RuntimeError) as error:  # no regular file, too large; a loop of links
             self._fail(f"cannot be read: {error}")
         try:
             return content.decode()

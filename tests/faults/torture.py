@@ -99,7 +99,8 @@ def run_model(share: float) -> int:
     """The state machine with more examples; how many."""
     examples = max(60, round(MODEL_EXAMPLES * share))
     environment = {**os.environ, "OMKD_MODEL_EXAMPLES": str(examples)}
-    subprocess.run([sys.executable, "-m", "pytest", "-q", "tests/faults/test_model.py"], env=environment, check=True)
+    command = [sys.executable, "-m", "pytest", "-q", "-o", "faulthandler_timeout=0", "tests/faults/test_model.py"]
+    subprocess.run(command, env=environment, check=True)
     return examples
 
 

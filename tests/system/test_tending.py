@@ -451,6 +451,8 @@ def test_one_that_another_program_plays_is_not_pruned_while_it_is_at_work(client
 def test_the_log_of_a_host_can_be_asked_for(client: Client, place: Place) -> None:
     add_shell(client)
     wait(client, send(client, "true", id="one"))
+    log = place.session.worker("w").host_log
+    wait_until(lambda: "one: success" in log.read_text(), "it is not logged")
     said = client.call("worker.log", name="w", lines=2)
     assert said["path"] == str(place.session.worker("w").host_log)
     lines = said["lines"]
