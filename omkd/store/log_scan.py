@@ -18,10 +18,13 @@ from omkd.protocol import codec, events
 from omkd.protocol.events import Unit
 from omkd.protocol.scalars import Ns, Seq
 from omkd.protocol.version import LOG_FORMAT
+from omkd.protocol.wire_forms import wire_fields
 
 from .log_errors import LogDamaged, LogTooNew
 from .segments import FIRST_SEQ, SEQ_FIRST, RawLine, Segment, first_seq_of, list_segments, read_lines, segment_name
 
+UNIT_FIELDS: Final = frozenset(each.key for each in wire_fields(Unit))
+IN_EACH_UNIT: Final = frozenset(each.key for each in wire_fields(Unit) if each.required)
 DAMAGE_TAG: Final = b'"LogDamaged"'
 
 
@@ -229,12 +232,13 @@ def recorded_damage(path: Path) -> Iterator[events.LogDamaged]:
 def judge(path: Path, line: RawLine, expected: int) -> Unit | str:
     """The line's unit, or why it is none. Raises LogTooNew.
 
-    JSON with a number that may come next, yet no unit we know, was not made by a crash: a torn line is no JSON.
+    JSON with a number that may come next, yet no unit we know, was not made by a crash: a torn line is no JSON, or, if
+    what followed it happened to close it, lacks fields and has no other.
     """
     try:
         unit = codec.loads(line.text, Unit)
     except codec.CodecError as exc:
-        if exc.kind == "wrong_type" and numbered_from(line.text, expected):
+        if exc.kind == "wrong_type" and is_of_some_omkd(line.text, expected):
             raise LogTooNew(path, line.offset, str(exc)) from exc
         return str(exc)
     if unit.synced >= unit.seq:
@@ -245,7 +249,9 @@ def judge(path: Path, line: RawLine, expected: int) -> Unit | str:
     return unit
 
 
-def numbered_from(text: bytes, expected: int) -> bool:
+def is_of_some_omkd(text: bytes, expected: int) -> bool:
     value = json.loads(text)
-    seq = value.get("seq") if isinstance(value, dict) else None
+    if not isinstance(value, dict) or (value.keys() <= UNIT_FIELDS and not value.keys() >= IN_EACH_UNIT):
+        return False
+    seq = value.get("seq")
     return type(seq) is int and seq >= expected

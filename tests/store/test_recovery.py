@@ -209,6 +209,14 @@ def test_a_newer_unit_behind_a_torn_line_is_not_moved_aside_either(tmp_path: Pat
         start(tmp_path)
 
 
+@pytest.mark.parametrize("end", [b"}", b',"events":[]}'])
+def test_a_torn_line_that_happens_to_be_json_is_not_a_newer_omkds(tmp_path: Path, end: bytes) -> None:
+    torn = line(3).partition(b',"by"')[0] + end + b"\n"
+    write_log(tmp_path, {1: lines(1, 2) + torn})
+    assert start(tmp_path)[0] == [1, 2]
+    assert files(tmp_path)[FIRST + ".torn"] == torn
+
+
 def test_our_own_format_is_read(tmp_path: Path) -> None:
     write_log(tmp_path, {1: codec.dumps(unit(1, event=started(LOG_FORMAT))) + b"\n"})
     assert start(tmp_path)[0] == [1]
