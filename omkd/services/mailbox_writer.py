@@ -101,11 +101,18 @@ class MailboxWriter:
                 case DecisionAnswered() | DecisionExpired() if unit.src is None:
                     self._take_decision(event, unit.by)
                 case TaskRequeued() | TaskLost() | TaskCancelled() if unit.src is None and event.worker is not None:
-                    self._with_worker(event.worker, self._reconcile)
+                    self._write_and_reconcile(event.worker)
                 case WorkerRegistered() | WorkerUpdated():
-                    self._with_worker(event.worker, self._reconcile)
+                    self._write_and_reconcile(event.worker)
                 case _:
                     pass
+
+    def _write_and_reconcile(self, worker: WorkerName) -> None:
+        """Lines that wait come first: reconciling would write them, and they would be written again."""
+        if worker in self._lines:
+            self._with_worker(worker, self._append)
+            del self._lines[worker]
+        self._with_worker(worker, self._reconcile)
 
     def _take_handout(self, event: TaskDispatched) -> None:
         """A worker that is gone meanwhile has no inbox; a task that is over, and no longer in memory, needs no line."""
