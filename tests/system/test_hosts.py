@@ -172,7 +172,7 @@ def test_a_worker_whose_host_does_not_live_is_given_up_and_its_task_taken_back(c
     wait_until(lambda: not any(is_alive(pid) for pid in last), "processes of the last run are left")
     wait_until(lambda: len(events_called(place, "TaskRequeued")) == 2, "the task is not taken back")
     assert [each["restart"] for each in events_called(place, "WorkerExited")] == [1, 2, 3, 4, 5, 0]
-    assert client.call("task.get", id=task_id)["handout"] == 3
+    wait_until(lambda: client.call("task.get", id=task_id)["handout"] == 3, "it is not handed out again")
     client.call("worker.restart", name="w")
     let_go(place)
     (task,) = client.call("task.wait", ids=[task_id], timeout=20)["tasks"]
