@@ -460,6 +460,14 @@ async def test_a_hand_out_missing_from_the_inbox_is_found_while_the_daemon_runs(
     ]
 
 
+async def test_a_hand_out_that_ended_and_is_missing_from_the_inbox_is_counted_and_no_finding(settled: SessionDir):
+    """A power cut may take its line, which nobody needs."""
+    inbox = settled.worker(CODER).inbox
+    edit(inbox, inbox.read_bytes().splitlines(keepends=True)[1], b"")
+    found = verify_session(settled)
+    assert (found.findings, found.checked["ended_handouts_not_in_inbox"]) == ([], 1)
+
+
 # --- outbox and events
 
 
