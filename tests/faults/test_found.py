@@ -2,10 +2,11 @@
 
 import os
 import resource
-import shutil
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from omkd.services.verify import verify_session
 from omkd.store.files import sync_way_to
@@ -95,12 +96,21 @@ def is_whole(place: Place) -> bool:
     return [each["summary"] for each in json_lines(place.session.escalations)] == ["two", "three"]
 
 
-def test_names_that_a_killed_daemon_made_and_did_not_sync_are_synced_by_the_next(tmp_path: Path) -> None:
-    """All the way up; what is not ours to read ends it."""
+def test_names_that_a_killed_daemon_made_and_did_not_sync_are_synced_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All the way up, as far as this file system goes."""
     deep = tmp_path / "a" / "b"
     deep.mkdir(parents=True)
+    synced, fsync = [], os.fsync
+
+    def noting(descriptor: int) -> None:
+        synced.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noting)
     sync_way_to(deep)
-    shutil.rmtree(tmp_path / "a")
+    assert synced[:3] == [tmp_path / "a", tmp_path, tmp_path.parent]
 
 
 def test_results_that_could_not_be_recorded_are_read_again_from_a_file_that_was_replaced_too(

@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pexpect
 import pytest
@@ -50,6 +51,21 @@ def client(daemon: Daemon) -> Iterator[Client]:
         last.close()
 
 
+def running_at_a_gate(client: Client, place: Place, **of_worker: Any) -> tuple[Path, str]:
+    """A worker `w` that is busy until its gate is opened: the gate, the task."""
+    add_shell(client, **of_worker)
+    gate = fifo(place)
+    running = send(client, f"cat {gate}")
+    wait(client, running, until="started")
+    return gate, running
+
+
+def ask_to_drain(client: Client, method: str) -> None:
+    """The answer is not waited for."""
+    call = {"jsonrpc": "2.0", "id": 1, "method": method, "params": {"name": "w", "drain": True}}
+    client.send_line(json.dumps(call).encode())
+
+
 def host_pid(place: Place, name: str = "w") -> int:
     holder = lock_holder(place.session.worker(name).lock)
     return 0 if holder is None else holder.pid
@@ -59,10 +75,7 @@ def host_pid(place: Place, name: str = "w") -> int:
 
 
 def test_a_paused_worker_finishes_what_it_has_and_gets_nothing(client: Client, place: Place) -> None:
-    add_shell(client)
-    gate = fifo(place)
-    running = send(client, f"cat {gate}")
-    wait(client, running, until="started")
+    gate, running = running_at_a_gate(client, place)
     assert client.call("worker.pause", name="w", reason="lunch")["state"] == "paused"
     waiting = send(client, "true")
     open_gate(gate)
@@ -74,10 +87,7 @@ def test_a_paused_worker_finishes_what_it_has_and_gets_nothing(client: Client, p
 
 
 def test_a_pause_that_drains_is_answered_once_nothing_is_in_hand(client: Client, place: Place) -> None:
-    add_shell(client)
-    gate = fifo(place)
-    running = send(client, f"cat {gate}")
-    wait(client, running, until="started")
+    gate, running = running_at_a_gate(client, place)
     pausing = Asking(place, "worker.pause", name="w", drain=True)
     wait_until(lambda: worker(client)["state"] == "paused", "it is not paused")
     assert pausing.is_alive()
@@ -98,10 +108,7 @@ def test_what_was_sent_to_any_goes_to_another_while_one_is_paused(client: Client
 
 
 def test_a_restart_lets_the_run_finish_within_its_grace_time(client: Client, place: Place) -> None:
-    add_shell(client, grace_secs=30)
-    gate = fifo(place)
-    id = send(client, f"cat {gate}")
-    wait(client, id, until="started")
+    gate, id = running_at_a_gate(client, place, grace_secs=30)
     before = host_pid(place)
     restarting = Asking(place, "worker.restart", name="w")
     log = place.session.worker("w").host_log
@@ -114,10 +121,7 @@ def test_a_restart_lets_the_run_finish_within_its_grace_time(client: Client, pla
 
 
 def test_a_restart_that_drains_interrupts_nothing(client: Client, place: Place) -> None:
-    add_shell(client, grace_secs=0)
-    gate = fifo(place)
-    id = send(client, f"cat {gate}")
-    wait(client, id, until="started")
+    gate, id = running_at_a_gate(client, place, grace_secs=0)
     before = host_pid(place)
     waiting = send(client, "echo $PPID")
     restarting = Asking(place, "worker.restart", name="w", drain=True)
@@ -133,10 +137,7 @@ def test_a_restart_that_drains_interrupts_nothing(client: Client, place: Place) 
 
 @pytest.mark.parametrize("method", ["worker.restart", "worker.compact"])
 def test_a_pause_while_it_drains_for_another_call_stays(client: Client, place: Place, method: str) -> None:
-    add_shell(client)
-    gate = fifo(place)
-    running = send(client, f"cat {gate}")
-    wait(client, running, until="started")
+    gate, _ = running_at_a_gate(client, place)
     waiting = send(client, "true")
     draining = Asking(place, method, name="w", drain=True)
     wait_until(lambda: why(client, waiting) == DRAINS, "it does not drain")
@@ -151,14 +152,10 @@ def test_a_pause_while_it_drains_for_another_call_stays(client: Client, place: P
 def test_a_drain_ends_with_the_daemon(place: Place) -> None:
     with running_daemon(place) as daemon:
         client = daemon.client()
-        add_shell(client)
-        gate = fifo(place)
-        running = send(client, f"cat {gate}")
-        wait(client, running, until="started")
+        gate, running = running_at_a_gate(client, place)
         waiting = send(client, "true")
         asking = daemon.client()
-        call = {"jsonrpc": "2.0", "id": 1, "method": "worker.restart", "params": {"name": "w", "drain": True}}
-        asking.send_line(json.dumps(call).encode())
+        ask_to_drain(asking, "worker.restart")
         wait_until(lambda: why(client, waiting) == DRAINS, "it does not drain")
         daemon.kill()
     with running_daemon(place) as daemon:
@@ -168,14 +165,10 @@ def test_a_drain_ends_with_the_daemon(place: Place) -> None:
 
 
 def test_a_drain_ends_with_who_asked(daemon: Daemon, client: Client, place: Place) -> None:
-    add_shell(client)
-    gate = fifo(place)
-    running = send(client, f"cat {gate}")
-    wait(client, running, until="started")
+    gate, running = running_at_a_gate(client, place)
     waiting = send(client, "true")
     asking = daemon.client()
-    call = {"jsonrpc": "2.0", "id": 1, "method": "worker.compact", "params": {"name": "w", "drain": True}}
-    asking.send_line(json.dumps(call).encode())
+    ask_to_drain(asking, "worker.compact")
     wait_until(lambda: why(client, waiting) == DRAINS, "it does not drain")
     asking.close()
     wait_until(lambda: why(client, waiting) == "w: no room for more in hand", "it drains on")
@@ -301,10 +294,7 @@ def test_a_host_of_an_older_version_finishes_what_it_has_and_gets_nothing_more(p
 
 
 def test_a_worker_with_tasks_in_hand_is_not_removed_unless_it_drains(client: Client, place: Place) -> None:
-    add_shell(client)
-    gate = fifo(place)
-    id = send(client, f"cat {gate}")
-    wait(client, id, until="started")
+    gate, id = running_at_a_gate(client, place)
     name, text = refusal(client, "worker.remove", name="w")
     assert (name, f"worker w has {id} in hand" in text) == ("refused", True)
     assert worker(client)["state"] == "busy"

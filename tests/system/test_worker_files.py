@@ -147,17 +147,18 @@ def test_an_invalid_spec_is_shown_and_tried_again_on_change(
 
 
 def test_a_spec_that_is_not_written_to_its_end_yet_waits_for_the_rest(client: Client, place: Place) -> None:
-    directory = place.session.worker("slow")
-    make_foreign(directory)
-    whole = directory.spec.read_bytes()
+    other = place.session.worker("slow")
+    make_foreign(other)
+    whole = other.spec.read_bytes().replace(b"slow", b"half")
     directory = place.session.worker("half")
     directory.path.mkdir(parents=True)
     directory.spec.write_bytes(whole[:40])
     wait_until(lambda: "half" in invalid_workers(client), "half a spec is not shown")
+    assert "half" not in known_workers(client)
     with directory.spec.open("ab") as spec:
-        spec.write(whole[40:].replace(b"slow", b"half"))
-    directory.spec.write_bytes(whole.replace(b"slow", b"half"))
+        spec.write(whole[40:])
     wait_until(lambda: known_workers(client) == ["half", "slow"], "the whole one is not found")
+    assert invalid_workers(client) == {}
 
 
 def test_a_directory_that_is_a_symlink_or_no_directory_is_refused(client: Client, place: Place, tmp_path: Path) -> None:
