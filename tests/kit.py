@@ -18,6 +18,7 @@ from omkd.protocol import codec
 from omkd.store.locks import lock_holder
 from omkd.store.session import SessionDir
 from omkd.worker.processes import process_of
+from tests.warm import Forked, fork_omkd
 
 START_S = 20.0
 STOP_S = 20.0
@@ -115,7 +116,7 @@ class Daemon:
     """A running `python -m omkd`. Its clients are closed at the latest when it ends."""
 
     place: Place
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | Forked
     log: Path
     clients: list[Client] = field(factory=list)
 
@@ -135,18 +136,14 @@ class Daemon:
 
 
 @contextmanager
-def running_daemon(place: Place, *options: str) -> Iterator[Daemon]:
-    """Serves when this is entered; at the end it is stopped, its hosts are left to `ended_hosts`."""
+def running_daemon(place: Place, *options: str, environ_shows: bool = False) -> Iterator[Daemon]:
+    """Serves when this is entered; at the end it is stopped, its hosts are left to `place_of_its_own`.
+
+    `environ_shows`: /proc has to show the place's environment as the daemon's, which one that was only forked has not.
+    """
     log = place.root / "omkd.log"
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "omkd", *options],
-            env=place.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
+    forks = is_test() and not environ_shows
+    process = fork_omkd(options, place.environment, log) if forks else start(place, options, log)
     daemon = Daemon(place, process, log)
     try:
         wait_until(lambda: serves(place, process.pid) or process.poll() is not None, f"omkd does not start, see {log}")
@@ -157,6 +154,23 @@ def running_daemon(place: Place, *options: str) -> Iterator[Daemon]:
             client.close()
         if process.poll() is None:
             daemon.kill()
+
+
+def is_test() -> bool:
+    """Not a bench or a torture; nor CI, where each daemon is started as a person does it."""
+    return "PYTEST_CURRENT_TEST" in os.environ and "CI" not in os.environ
+
+
+def start(place: Place, options: tuple[str, ...], log: Path) -> subprocess.Popen[bytes]:
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "omkd", *options],
+            env=place.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
 
 
 def serves(place: Place, pid: int) -> bool:
@@ -189,13 +203,19 @@ def end_hosts(place: Place) -> None:
     for directory in place.session.workers.iterdir():
         if directory.is_symlink() or not directory.is_dir():
             continue
-        holder = lock_holder(directory / "worker.lock")
-        if holder is not None and holder.pid:
-            try:
-                os.kill(holder.pid, signal.SIGTERM)
-            except ProcessLookupError:
-                continue
-            wait_until(lambda lock=directory / "worker.lock": lock_holder(lock) is None, f"host {holder.pid} stays")
+        wait_until(lambda lock=directory / "worker.lock": end_host(lock), f"the host of {directory} stays")
+
+
+def end_host(lock: Path) -> bool:
+    """Whether none is left. One that a killed daemon started at its end may take the lock after another."""
+    holder = lock_holder(lock)
+    if holder is None:
+        return True
+    if holder.pid:
+        with suppress(ProcessLookupError):
+            os.kill(holder.pid, signal.SIGTERM)
+        wait_until(lambda: lock_holder(lock) != holder, f"host {holder.pid} stays")
+    return False
 
 
 def append(path: Path, *lines: object) -> None:

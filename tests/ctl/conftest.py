@@ -72,7 +72,10 @@ def omkctl(home: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.Mo
 @pytest.fixture
 def person(place: Place) -> Run:
     """Types `omkctl …` in the session's environment."""
+    return person_at(place)
 
+
+def person_at(place: Place) -> Run:
     def run(*arguments: str, stdin: str | None = None, **env: str) -> Ended:
         ran = subprocess.run(
             [*COMMAND, *arguments],
@@ -86,6 +89,14 @@ def person(place: Place) -> Run:
         )
         return Ended(ran.returncode, ran.stdout, ran.stderr)
 
+    return run
+
+
+@pytest.fixture(scope="module")
+def shared_person(shared_daemon: Daemon) -> Run:
+    """For commands that change nothing; a worker `wc` is there."""
+    run = person_at(shared_daemon.place)
+    good(run("worker", "add", "wc", "--role", "counter", "--", "sh", "-c", "wc -w"))
     return run
 
 

@@ -338,9 +338,8 @@ def test_an_interrupted_shutdown_ends_all_the_same(
         (["send-task", "wc", "x", "--key", "\udce9"], 2, "is not UTF-8: nothing was sent"),
     ],
 )
-@pytest.mark.usefixtures("wc")
-def test_a_fault_is_one_clear_line(person: Run, arguments: list[str], status: int, says: str) -> None:
-    assert says in refused(person(*arguments), status)
+def test_a_fault_is_one_clear_line(shared_person: Run, arguments: list[str], status: int, says: str) -> None:
+    assert says in refused(shared_person(*arguments), status)
 
 
 def test_a_text_that_cannot_be_a_task_is_refused(wc: str, person: Run, place: Place) -> None:

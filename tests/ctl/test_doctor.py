@@ -207,12 +207,12 @@ def test_a_path_of_the_daemon_without_the_agent(place: Place, person: Run, docto
     short = place.environment["PATH"]
     long = f"{agent.parent}:{short}"
     place.environment["PATH"] = long
-    with running_daemon(place) as first:
+    with running_daemon(place, environ_shows=True) as first:
         good(person("worker", "add", "coder", "--", "agent"))
         assert doctor() == []
         first.stop()
     place.environment["PATH"] = short
-    with running_daemon(place):
+    with running_daemon(place, environ_shows=True):
         (found,) = doctor(PATH=long)
         assert found["check"] == "commands"
         assert "agent is not on the daemon's PATH" in found["what"]
@@ -224,11 +224,11 @@ def test_a_path_of_the_daemon_without_the_agent(place: Place, person: Run, docto
 
 def test_a_host_that_has_an_older_path_than_the_daemon(place: Place, person: Run, doctor: Doctor) -> None:
     agent = script_at(place.root / "nvm" / "agent")
-    with running_daemon(place) as first:
+    with running_daemon(place, environ_shows=True) as first:
         good(person("worker", "add", "coder", "--", "cat"))
         first.stop()
     place.environment["PATH"] += f":{agent.parent}"
-    with running_daemon(place):
+    with running_daemon(place, environ_shows=True):
         good(person("worker", "update", "coder", "--", "agent"))
         (found,) = doctor()
         assert found["mend"] == "omkctl --session t worker restart coder"

@@ -301,9 +301,11 @@ def test_an_agent_that_cannot_be_started_is_said_as_that(client: Client, place: 
     ("pattern", "reason"),
     [("", "would allow everything"), ("(", "no regular expression"), (".*", "matches everything")],
 )
-def test_a_pattern_that_cannot_be_used_is_refused_with_its_place(client: Client, pattern: str, reason: str) -> None:
+def test_a_pattern_that_cannot_be_used_is_refused_with_its_place(
+    shared_client: Client, pattern: str, reason: str
+) -> None:
     policy = {"pattern": {"patterns": ["^ls", pattern]}}
-    name, message = refusal(client, "worker.add", name="p", role="r", approval_policy=policy)
+    name, message = refusal(shared_client, "worker.add", name="p", role="r", approval_policy=policy)
     assert name == "invalid_params"
     assert message.startswith("approval_policy.pattern.patterns[1]")
     assert reason in message
@@ -318,5 +320,5 @@ def test_a_pattern_that_cannot_be_used_is_refused_with_its_place(client: Client,
         ({"command": ["sh"], "acp_mode": "ask"}, "runner.acp_mode: it is for an agent that speaks ACP"),
     ],
 )
-def test_settings_of_acp_that_cannot_work_are_refused(client: Client, runner: Wire, message: str) -> None:
-    assert refusal(client, "worker.add", name="p", role="r", runner=runner)[1].startswith(message)
+def test_settings_of_acp_that_cannot_work_are_refused(shared_client: Client, runner: Wire, message: str) -> None:
+    assert refusal(shared_client, "worker.add", name="p", role="r", runner=runner)[1].startswith(message)

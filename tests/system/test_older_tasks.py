@@ -1,6 +1,8 @@
 """More tasks than are kept in memory: all of them are still found, listed, run again and waited for."""
 
 import json
+import shutil
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -8,7 +10,9 @@ from system_kit import Wire, add_shell, refusal, result, send, state
 
 from omkd.core.kept import KEPT_FINISHED
 from tests.kit import Client, Place, running_daemon
+from tests.leftovers import place_of_its_own
 
+pytestmark = pytest.mark.xdist_group("older")
 PER_BATCH = 500
 MORE = 600
 
@@ -43,11 +47,10 @@ def all_listed(client: Client, **filters: object) -> list[Wire]:
             return found
 
 
-@pytest.fixture
-def crowded(place: Place) -> Place:
+@pytest.fixture(scope="module")
+def original() -> Iterator[Place]:
     """A session in which the first task succeeded, one waits from the beginning, and MORE than are kept ended."""
-
-    with running_daemon(place) as daemon:
+    with place_of_its_own() as place, running_daemon(place) as daemon:
         client = daemon.client()
         add_shell(client)
         client.call("worker.add", name="idle", role="r", window=1)
@@ -59,6 +62,13 @@ def crowded(place: Place) -> Place:
             client.call("task.cancel", ids=ids[start : start + PER_BATCH], reason="enough")
         client.call("omkd.shutdown", workers=True)
         daemon.process.wait(30)
+        yield place
+
+
+@pytest.fixture
+def crowded(original: Place, place: Place) -> Place:
+    """A copy of it: the tests change it."""
+    shutil.copytree(original.session.path, place.session.path)
     return place
 
 
