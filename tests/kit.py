@@ -207,14 +207,13 @@ def end_hosts(place: Place) -> None:
 
 
 def end_host(lock: Path) -> bool:
-    """Whether none is left. One that a killed daemon started at its end may take the lock after another."""
+    """Whether none is left that says its pid. One that a killed daemon started at its end may follow another."""
     holder = lock_holder(lock)
-    if holder is None:
+    if holder is None or not holder.pid:
         return True
-    if holder.pid:
-        with suppress(ProcessLookupError):
-            os.kill(holder.pid, signal.SIGTERM)
-        wait_until(lambda: lock_holder(lock) != holder, f"host {holder.pid} stays")
+    with suppress(ProcessLookupError):
+        os.kill(holder.pid, signal.SIGTERM)
+    wait_until(lambda: lock_holder(lock) != holder, f"host {holder.pid} stays")
     return False
 
 

@@ -1,4 +1,4 @@
-"""The share of the torture that every run of the tests has: a quarter of what CI has. All of it: `make torture`.
+"""The share of the torture that every run of the tests has: a tenth of what CI has. All of it: `make torture`.
 
 Each program says its seed, and with what it can be run again; so a failure here is not one that nobody sees twice.
 """
@@ -32,16 +32,16 @@ def test_nothing_answered_is_lost_whatever_call_fails_or_is_the_last_one() -> No
     found = figures("tests.faults.crash_points", cases=cases)
     assert found["points"] > 150, "the trace has lost most of its points"
     assert found["cases"] == cases
-    assert found["struck"] > cases / 2, "the faults do not come where they should"
+    assert found["struck"] > cases / 2, f"the faults do not come where they should: {found}"
     assert found["deaths"] > 0
     assert found["refusals"] > 0
 
 
 def test_a_hosts_tasks_end_once_whatever_call_of_it_fails_or_is_the_last_one() -> None:
-    cases = round(20 * PART)
+    cases = max(5, round(20 * PART))
     found = figures("tests.faults.host_points", cases=cases)
     assert found["cases"] == cases
-    assert found["struck"] > cases / 2, "the faults do not come where they should"
+    assert found["struck"] > cases / 2, f"the faults do not come where they should: {found}"
 
 
 def test_nothing_answered_is_lost_when_the_power_goes() -> None:
