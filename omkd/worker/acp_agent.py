@@ -55,6 +55,7 @@ class Agent:
         self._stdin = stdin
         self._stdout = stdout
         self._heard_in, self._heard = trio.open_memory_channel[AcpEvent](math.inf)
+        self._is_at_rest = False
         self._unsent = trio.Event()
 
     @property
@@ -70,11 +71,20 @@ class Agent:
         """The next thing the agent said; after a ProtocolFault nothing comes any more."""
         return await self._heard.receive()
 
-    def forget_events(self) -> None:
-        """What came between two turns."""
+    def rest(self) -> None:
+        """Until `wake`: between two turns. What it says then is of no use, and is not kept."""
+        self._is_at_rest = True
         with contextlib.suppress(trio.WouldBlock):
             while True:
                 self._heard.receive_nowait()
+
+    def wake(self) -> None:
+        self._is_at_rest = False
+
+    @property
+    def unheard(self) -> int:
+        """What it said and nobody took yet."""
+        return self._heard.statistics().current_buffer_used
 
     async def run_reader(self) -> None:
         """Until EOF. It never waits for the turn: an agent that cannot write does not read either."""
@@ -101,7 +111,8 @@ class Agent:
     def hear(self) -> None:
         """Takes over what the client has to tell, be it after a command."""
         while (event := self.client.next_event()) is not None:
-            self._heard_in.send_nowait(event)
+            if not self._is_at_rest:
+                self._heard_in.send_nowait(event)
         self.flush()
 
     def _note(self, direction: Direction, data: bytes) -> None:

@@ -69,6 +69,7 @@ class Keeper:
         if is_usable and not left:
             await self._agent.stderr.settle()
             self._agent.stderr.goes_to = None
+            self._agent.rest()
             return
         if left:
             log.info("agent %d is not kept, its turn left %s", self._agent.pid, ", ".join(map(in_words, left)))

@@ -98,7 +98,7 @@ async def opened(agent: Agent, task: AcpTask) -> SessionPlan | str:
         if isinstance(event, Initialized):
             agent.info = event.agent
     else:
-        agent.forget_events()
+        agent.wake()
     if agent.client.fault is not None:
         return agent.client.fault
     try:

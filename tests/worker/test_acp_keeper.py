@@ -1,6 +1,7 @@
 """One agent process for task after task: when it is kept, when it is ended, and what it is never kept with."""
 
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +10,9 @@ import trio
 from acp_kit import DEADLINE_S, Bench
 
 from omkd.protocol.records import Yolo
+from omkd.worker.acp_agent import open_agent
 from omkd.worker.acp_agents import AcpSettings
+from omkd.worker.children import Children
 from omkd.worker.processes import RunProcesses, send_signal, wait_ended
 from omkd.worker.report import OutOfBudget
 
@@ -108,6 +111,17 @@ async def test_an_agent_that_died_between_two_tasks_is_replaced(bench: Bench) ->
             end = await bench.take(keeper, command, bench.task())
     assert end.evidence.said == "Done."
     assert sent(bench).count("initialize") == 2
+
+
+async def test_what_an_agent_says_between_two_tasks_fills_nothing(bench: Bench) -> None:
+    """It was kept for the next task, which may come next week."""
+    talking = bench.command(sys.executable, "-c", "for _ in range(50_000): print('so they say')")
+    members = RunProcesses(marks=bench.marks)
+    with trio.fail_after(DEADLINE_S):
+        async with open_agent(talking, Children(), members, stderr=bench.files.stderr, grace_s=1.0) as agent:
+            agent.rest()
+            await wait_ended(members.alive())
+            assert agent.unheard == 0
 
 
 @pytest.mark.parametrize("changed", ["command", "policy"])
