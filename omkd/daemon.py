@@ -3,6 +3,7 @@
 import gc
 import logging
 import signal
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -58,6 +59,10 @@ HEIR_S: Final = 5.0
 """For the lock of a daemon that was killed while it started a process, which has all that is open until its exec."""
 
 HEIR_LOOK_S: Final = 0.05
+SWITCH_S: Final = 0.0005
+"""So long, instead of Python's 5 ms, a thread that comes back from the disk waits for a busy loop to let it go on. A
+commit has several such waits: beside a client that floods, they were most of everybody's latency."""
+
 LAST_SNAPSHOT_S: Final = 20.0
 """For the snapshot before the end; without it the next start folds more of the log."""
 
@@ -70,6 +75,7 @@ async def run_daemon(config: Config, notifier: Notifier) -> None:
 
     Raises LockHeld, LogDamaged, LogTooNew, LogBroken, LogWriteFailed, OSError (in groups, as nurseries do).
     """
+    sys.setswitchinterval(SWITCH_S)
     make_dir(config.session.path)
     for directory in own_directories(config):
         if make_private(directory):

@@ -175,8 +175,12 @@ def start(place: Place, options: tuple[str, ...], log: Path) -> subprocess.Popen
 
 def serves(place: Place, pid: int) -> bool:
     """Whether this daemon does; a process that one before it was starting takes connections until its exec."""
+    return serves_at(place.socket, pid)
+
+
+def serves_at(address: Path, pid: int) -> bool:
     try:
-        client = Client(place.socket)
+        client = Client(address)
     except OSError:
         return False
     try:

@@ -30,7 +30,7 @@ from omkd.services.hub import Hub
 from omkd.store.event_log import Disk, Draft, EventLog, open_event_log
 from omkd.store.session import SessionDir
 from omkd.systemd import ActivationError, Notifier, listening_path, notifier_for, passed_socket, watchdog_s
-from tests.kit import Client, Place, wait_until
+from tests.kit import Client, Place, serves_at, wait_until
 
 DEADLINE_S = 20.0
 PERIOD_S = 0.15
@@ -306,7 +306,7 @@ def test_a_socket_of_another_place_is_served_there_and_stays(place: Place):
         start_new_session=True,
     )
     try:
-        wait_until(address.exists, "the socket is not made")
+        wait_until(lambda: serves_at(address, process.pid), "it does not serve there")
         client = Client(address)
         assert client.call("omkd.status")["socket"] == str(address)
         client.close()

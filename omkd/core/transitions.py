@@ -23,6 +23,7 @@ from omkd.protocol.events import (
     Unit,
     WorkerCompleted,
     WorkerExited,
+    WorkerInboxRenewed,
     WorkerPaused,
     WorkerRecovered,
     WorkerRegistered,
@@ -151,6 +152,7 @@ def worker_fault(state: State, event: Event) -> str | None:
             | WorkerResumed()
             | WorkerStalled()
             | WorkerRecovered()
+            | WorkerInboxRenewed()
             | WorkerExited()
         ):
             if event.worker not in state.roster.workers:

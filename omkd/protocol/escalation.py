@@ -56,6 +56,7 @@ from .events import (
     TaskUpdated,
     WorkerCompleted,
     WorkerExited,
+    WorkerInboxRenewed,
     WorkerPaused,
     WorkerProgress,
     WorkerRecovered,
@@ -160,6 +161,7 @@ def entry_from_event(event: Event, ts_ns: int) -> EscalationLogEntry | None:
             | WorkerPaused()
             | WorkerResumed()
             | WorkerRecovered()
+            | WorkerInboxRenewed()
         ):
             return None
         case DecisionRequested(summary=summary):

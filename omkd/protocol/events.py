@@ -498,6 +498,13 @@ class WorkerRecovered:
 
 
 @frozen(kw_only=True)
+class WorkerInboxRenewed:
+    """Its inbox was not there any more (compacted, or taken away): a new one is begun, with what is unfinished."""
+
+    worker: WorkerName = field(metadata=says("its name"))
+
+
+@frozen(kw_only=True)
 class WorkerExited:
     """A worker's host ended."""
 
@@ -632,6 +639,7 @@ OwnEvent: TypeAlias = (
     | WorkerResumed
     | WorkerStalled
     | WorkerRecovered
+    | WorkerInboxRenewed
     | WorkerExited
     | LineRejected
     | PersonNeeded

@@ -4,6 +4,7 @@ What could not be written is found again by reconciling, the same as at start.
 """
 
 import logging
+import os
 from collections.abc import Callable
 from typing import Final
 
@@ -15,6 +16,7 @@ from omkd.core.roster import WorkerEntry
 from omkd.protocol import codec
 from omkd.protocol.events import (
     By,
+    ByOmkd,
     ByWorker,
     DecisionAnswered,
     DecisionExpired,
@@ -24,12 +26,14 @@ from omkd.protocol.events import (
     TaskLost,
     TaskRequeued,
     Unit,
+    WorkerInboxRenewed,
     WorkerRegistered,
     WorkerUpdated,
 )
 from omkd.protocol.handout import handout_id
 from omkd.protocol.records import CancelHandout
 from omkd.protocol.scalars import Seq, WorkerName
+from omkd.store.event_log import Draft, LogWriteFailed
 
 from .hub import Hub
 from .worker_files import (
@@ -161,7 +165,11 @@ class MailboxWriter:
             self._attempt(entry, write)
 
     def _append(self, entry: WorkerEntry) -> None:
-        append_to(self.hub.session.worker(entry.name).inbox, b"".join(self._lines[entry.name]))
+        inbox = self.hub.session.worker(entry.name).inbox
+        if os.path.lexists(inbox):
+            append_to(inbox, b"".join(self._lines[entry.name]))
+        else:
+            self._reconcile(entry)
 
     def _reconcile(self, entry: WorkerEntry) -> None:
         """Settings as the log has them; each unfinished hand-out in the inbox, once."""
@@ -170,6 +178,8 @@ class MailboxWriter:
             write_settings(directory, entry)
         due = [task for task in self.hub.state.ledger.in_hand(entry.name).values() if self._is_on_disk(task)]
         says_by = is_told_by(entry)
+        if due and not os.path.lexists(directory.inbox):
+            self._note_renewal(entry)
         append_missing(
             directory,
             {handout_id(task.id, task.handout): inbox_line(task, task.handout, says_by=says_by) for task in due},
@@ -180,6 +190,11 @@ class MailboxWriter:
         append_missing_answers(directory, self._answers(entry))
         in_hand = self.hub.state.ledger.in_hand(entry.name).values()
         append_missing_dones(directory, {handout_id(task.id, task.handout) for task in in_hand})
+
+    def _note_renewal(self, entry: WorkerEntry) -> None:
+        """Records that the inbox which is about to be made is not the one that the worker has worked from."""
+        if entry.sources and entry.name not in self._retries:
+            self.hub.log.append(Draft(by=ByOmkd(), events=(WorkerInboxRenewed(worker=entry.name),)))
 
     def _is_on_disk(self, task: TaskEntry) -> bool:
         return task.dispatched_seq <= self.position
@@ -199,7 +214,7 @@ class MailboxWriter:
         path = self.hub.session.worker(entry.name).path
         try:
             write(entry)
-        except OSError as error:
+        except (OSError, LogWriteFailed) as error:
             known = self._retries.get(entry.name)
             pause_s = min(known.pause_s * 2, RETRY_MAX_S) if known else RETRY_FIRST_S
             self._retries[entry.name] = Retry(trio.current_time() + pause_s, pause_s)

@@ -14,6 +14,7 @@ from omkd.core.state import State
 from omkd.protocol import codec
 from omkd.protocol.codec import CodecError
 from omkd.protocol.events import (
+    DaemonStarted,
     LineRejected,
     Source,
     TaskCancelled,
@@ -21,6 +22,8 @@ from omkd.protocol.events import (
     TaskFinished,
     TaskRequeued,
     Unit,
+    WorkerInboxRenewed,
+    WorkerRemoved,
 )
 from omkd.protocol.handout import handout_id
 from omkd.protocol.limits import WORKER_LINE_BYTES
@@ -42,7 +45,8 @@ ID_FIRST: Final = b'{"id":"'
 
 IN_THE_LOG: Final = "what the log has of it stands; nothing is done twice"
 NO_LINE_NEEDED: Final = "ended_handouts_not_in_inbox"
-"""No finding: an inbox is not synced line by line, and a start after a power cut completes what is unfinished only."""
+"""No finding: they ended without their worker, or the inbox was begun anew, or the machine was: an inbox is not synced
+line by line, and a start completes what is unfinished only."""
 
 RESTART: Final = "restart omkd: its start completes the inboxes (`omkctl status` shows what cannot be written)"
 
@@ -77,6 +81,8 @@ class MailboxCheck:
         self._report = report
         self._inbox_sizes = inbox_sizes(session)
         self._handed_out: dict[WorkerName, set[str]] = {}
+        self._worked: dict[WorkerName, dict[str, Seq]] = {}
+        self._boot_id = ""
         self._generations: dict[tuple[WorkerName, str], Generation] = {}
         self._log_has_gap = False
 
@@ -87,9 +93,12 @@ class MailboxCheck:
                 self._report.count("handouts")
 
     def note_source(self, unit: Unit) -> None:
+        self._note_renewals(unit)
         if unit.src is None:
             return
         src, result = unit.src, result_in(unit)
+        if result is not None:
+            self._worked.setdefault(src.worker, {})[result.task_id] = unit.seq
         generation = self._generation_of(unit.seq, src)
         known = generation.by_end.get(src.end)
         if known is not None and known.tail == src.tail and same_handout(known.result, result):
@@ -101,6 +110,19 @@ class MailboxCheck:
         generation.source = src
         generation.by_end[src.end] = Recorded(unit.seq, src.tail, result)
         generation.rejected += [(each.offset, each.end) for each in unit.events if isinstance(each, LineRejected)]
+
+    def _note_renewals(self, unit: Unit) -> None:
+        """From here on nothing need be left of the inboxes that were."""
+        for event in unit.events:
+            match event:
+                case DaemonStarted(boot_id=boot_id):
+                    if boot_id != self._boot_id:
+                        self._worked.clear()
+                    self._boot_id = boot_id
+                case WorkerInboxRenewed(worker=worker) | WorkerRemoved(worker=worker):
+                    self._worked.pop(worker, None)
+                case _:
+                    pass
 
     def conclude(self, state: State, *, written_to: Seq | None, log_has_gap: bool) -> None:
         """`state`: the fold of what was taken; `written_to`: where a running mailbox writer is; None: none runs.
@@ -166,7 +188,12 @@ class MailboxCheck:
             elif task.dispatched_seq <= written_to:
                 what = f"{path}: {handout}, handed out in unit {task.dispatched_seq}, is not in it"
                 self._find_inbox(what, f"it was taken out, or could not be written: {RESTART}")
-        self._report.count(NO_LINE_NEEDED, len(self._handed_out.get(entry.name, set()) - seen - in_hand.keys()))
+        missing = self._handed_out.get(entry.name, set()) - seen - in_hand.keys()
+        taken = sorted(missing & self._worked.get(entry.name, {}).keys()) if path.exists() else []
+        for handout in taken:
+            what = f"{path}: {handout}, whose result is unit {self._worked[entry.name][handout]}, is not in it"
+            self._find_inbox(what, f"somebody took it out; only omkd may write an inbox; {IN_THE_LOG}")
+        self._report.count(NO_LINE_NEEDED, len(missing) - len(taken))
 
     def _archived_handouts(self, worker: WorkerName) -> set[str]:
         """Those whose lines stand in inboxes that were compacted; each was handed out, and once."""

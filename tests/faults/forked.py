@@ -26,7 +26,7 @@ disk_layer.install()
 
 import omkd.daemon  # noqa: F401 the child must not have to
 from omkd.cli import cli
-from omkd.store import event_log
+from omkd.store import event_log, locks
 from omkd.store.session import WorkerDir
 from tests.kit import Client, Place, serves, units
 
@@ -51,6 +51,7 @@ class Session:
 
     `answered` are the tasks that a send was answered with, by key. `call` goes on over the end of the daemon: another
     is started then, so whatever a scenario asks for is asked until it is answered. `struck`: the planned fault came.
+    `boot_id`: the file that says which boot of the machine it is; None: the machine's own.
     """
 
     def __init__(self, root: Path, *, segment_bytes: int | None = None) -> None:
@@ -58,6 +59,7 @@ class Session:
         self.trace_path = root / "trace"
         self.log = root / "omkd.log"
         self.segment_bytes = segment_bytes
+        self.boot_id: Path | None = None
         self.pid: int | None = None
         self.answered: dict[str, str] = {}
         self.deaths = 0
@@ -133,6 +135,8 @@ class Session:
         if self.segment_bytes is not None:
             # The limit is a default that no caller changes; small ones make segments end within a test.
             event_log.open_event_log.__wrapped__.__kwdefaults__["segment_bytes"] = self.segment_bytes  # type: ignore[attr-defined]
+        if self.boot_id is not None:
+            locks.BOOT_ID = self.boot_id
         disk_layer.arm(setting)
         try:
             cli(["--session", self.place.name], prog_name="omkd")

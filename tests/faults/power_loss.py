@@ -65,6 +65,8 @@ def recover(directory: Path, disk: Disk, told: dict[str, str | None], rng: Rando
     """Starts a daemon on what survived. Raises Lost."""
     with session_in(directory, segment_bytes=SEGMENT_BYTES) as session:
         session.state_root.mkdir(mode=0o700)
+        session.boot_id = session.place.root / "boot_id"
+        session.boot_id.write_text("the boot after the power came back\n")
         numbers = put(disk.after_power_loss(rng), disk.root, session.state_root)
         session.on_start = lambda run: Armed(str(session.state_root), run=run, inodes=numbers)
         findings = session.call("omkd.verify")["findings"]

@@ -29,6 +29,7 @@ from omkd.protocol.events import (
     ToWorker,
     Unit,
     WorkerCompleted,
+    WorkerInboxRenewed,
     WorkerPaused,
     WorkerRegistered,
     WorkerRemoved,
@@ -48,7 +49,7 @@ from omkd.services.verify_report import MAX_FINDINGS, TO_BE_COMPLETED
 from omkd.store.event_log import Draft, open_event_log
 from omkd.store.segments import segment_name
 from omkd.store.session import SessionDir
-from tests.kit import append
+from tests.kit import append, json_lines
 
 CODER = WorkerName("coder")
 DEADLINE_S = 20
@@ -460,12 +461,46 @@ async def test_a_hand_out_missing_from_the_inbox_is_found_while_the_daemon_runs(
     ]
 
 
-async def test_a_hand_out_that_ended_and_is_missing_from_the_inbox_is_counted_and_no_finding(settled: SessionDir):
-    """A power cut may take its line, which nobody needs."""
-    inbox = settled.worker(CODER).inbox
+def take_a_line_out(session: SessionDir) -> None:
+    inbox = session.worker(CODER).inbox
     edit(inbox, inbox.read_bytes().splitlines(keepends=True)[1], b"")
-    found = verify_session(settled)
+
+
+async def test_a_hand_out_that_was_worked_and_is_missing_from_the_inbox_is_found(settled: SessionDir):
+    take_a_line_out(settled)
+    assert "b, whose result is unit 16, is not in it" in only_finding(settled)
+
+
+@pytest.mark.parametrize(
+    "since",
+    [
+        DaemonStarted(version="1", format=U32(LOG_FORMAT), boot_id="another", clean=False),
+        WorkerInboxRenewed(worker=CODER),
+    ],
+)
+async def test_one_from_before_a_boot_or_of_an_inbox_that_was_renewed_is_counted(session: SessionDir, since: Event):
+    """A power cut may take its line, which nobody needs."""
+    async with open_world(session) as world:
+        await busy_day(world)
+        world.record(since)
+        await world.settle()
+    take_a_line_out(session)
+    found = verify_session(session)
     assert (found.findings, found.checked["ended_handouts_not_in_inbox"]) == ([], 1)
+
+
+async def test_an_inbox_that_is_gone_is_begun_anew_which_is_recorded(session: SessionDir):
+    async with open_world(session) as world:
+        await busy_day(world)
+        inbox = session.worker(CODER).inbox
+        inbox.unlink()
+        await world.send("e")
+        await world.settle()
+        assert [line["id"] for line in json_lines(inbox)] == ["d", "e"]
+        (renewed,) = world.hub.log.read_after(Seq(world.hub.log.committed - 1))
+        assert renewed.unit.events == [WorkerInboxRenewed(worker=CODER)]
+        assert world.verify().findings == []
+    assert findings(session) == []
 
 
 # --- outbox and events
