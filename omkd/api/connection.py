@@ -33,7 +33,7 @@ TURN_BYTES: Final = 1024 * 1024
 """Of answers to one read; then others have their turn, and the peer must have read enough. Short questions may have
 long answers."""
 
-TURN_S: Final = 0.001
+TURN_S: Final = 0.0005
 """Of work for one connection between two looks at everything else: nobody waits longer for one that floods."""
 
 LAST_WORD_S: Final = 1.0
