@@ -31,6 +31,9 @@ WRITES: Final = frozenset({"write", "pwrite"})
 NEW_INODES: Final = 1 << 40
 HARMED_BY_HALVES: Final = frozenset({"torn", "short"})
 
+BY_PLACE: Final = frozenset({"st_mode", "st_ino", "st_dev", "st_nlink", "st_uid", "st_gid", "st_size"})
+"""What an `os.stat_result` takes by its place alone."""
+
 real_open, real_write, real_close, real_fstat = os.open, os.write, os.close, os.fstat
 
 
@@ -250,8 +253,8 @@ def status(real: Any, file: Any, **more: Any) -> os.stat_result:
     if armed is None or not armed.inodes:
         return found
     known = armed.inodes.get(found.st_ino, found.st_ino + NEW_INODES)
-    fields = {name: getattr(found, name) for name in dir(found) if name.startswith("st_")}
-    return os.stat_result((found[0], known, *found[2:10]), fields | {"st_ino": known})
+    more_fields = {name for name in dir(found) if name.startswith("st_")} - BY_PLACE
+    return os.stat_result((found[0], known, *found[2:10]), {name: getattr(found, name) for name in more_fields})
 
 
 WRAPPERS: Final[dict[str, Callable[..., Any]]] = {

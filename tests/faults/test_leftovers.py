@@ -17,7 +17,7 @@ def test_a_host_that_holds_no_lock_yet_is_ended_before_its_directory_goes() -> N
             daemon.stop()
         command = [sys.executable, "-m", "omkd.worker", "--dir", str(place.session.worker("w").path)]
         late = subprocess.Popen(command, env=place.environment)
-        assert processes_of(place) == [late.pid]
+        wait_until(lambda: processes_of(place) == [late.pid], "its environment is not seen")
     late.wait(20)
     assert not place.root.exists()
 
