@@ -6,7 +6,7 @@ A verb is one module of `omkctl.commands` and one row here; its module is import
 import os
 import sys
 from io import TextIOWrapper
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 import click
 
@@ -81,7 +81,27 @@ click.version_option(__version__, prog_name="omkctl", message="%(prog)s %(versio
 
 def main(argv: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if argv is None else argv
+    fill_closed_streams()
     sys.exit(run(arguments))
+
+
+def fill_closed_streams() -> None:
+    """Where stdout or stderr is closed (`>&-`), a command does what it is for all the same, and says it to nobody.
+
+    Their numbers are taken, too: a socket with the number 1 would be sent what a library prints.
+    """
+    if sys.stdout is None:
+        sys.stdout = open_null(1)
+    if sys.stderr is None:
+        sys.stderr = open_null(2)
+
+
+def open_null(descriptor: int) -> TextIO:
+    opened = os.open(os.devnull, os.O_WRONLY)
+    if opened != descriptor:
+        os.dup2(opened, descriptor)
+        os.close(opened)
+    return open(descriptor, "w", encoding="utf-8", closefd=False)
 
 
 def run(arguments: list[str]) -> int:

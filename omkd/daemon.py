@@ -29,7 +29,7 @@ from omkd.services.compaction import finish_compactions
 from omkd.services.decisions import run_decisions
 from omkd.services.disk_watch import DiskWatch
 from omkd.services.dispatcher import run_dispatcher
-from omkd.services.escalation_writer import EscalationWriter
+from omkd.services.escalation_writer import EscalationWriter, load_pos
 from omkd.services.event_lines import run_event_lines
 from omkd.services.hub import Hub, QueueLimits, Wakeup
 from omkd.services.mailbox_reader import MailboxReader
@@ -43,9 +43,10 @@ from omkd.services.watchdog import Patience, Watchdog
 from omkd.services.worker_watch import WorkerWatch
 from omkd.settings.live import LiveSettings
 from omkd.settings.table import Settings
-from omkd.store.event_log import Draft, EventLog, LogWriteFailed, open_event_log
+from omkd.store.event_log import Draft, EventLog, LogLost, LogWriteFailed, open_event_log
 from omkd.store.files import make_dir, make_private, sync_way_to
 from omkd.store.locks import FileLock, LockHeld, boot_id, is_gone, take_lock
+from omkd.store.session import SessionDir
 from omkd.store.watch import open_watcher
 from omkd.systemd import Notifier
 
@@ -125,6 +126,7 @@ async def run_locked(config: Config, notifier: Notifier, *, was_copied: bool) ->
         trio.open_nursery() as nursery,
     ):
         progress.end()
+        refuse_lost_log(config.session, log)
         sync_way_to(config.session.events)
         for torn in log.torn:
             logger.warning("the end of the log was torn by a crash, moved aside: %s", torn)
@@ -140,6 +142,13 @@ async def run_locked(config: Config, notifier: Notifier, *, was_copied: bool) ->
             with trio.move_on_after(LAST_SNAPSHOT_S):
                 await snapshots.take()
         nursery.cancel_scope.cancel()
+
+
+def refuse_lost_log(session: SessionDir, log: EventLog) -> None:
+    """Its numbers would be given a second time. Raises LogLost."""
+    shown_to = load_pos(session.escalations_pos).seq
+    if log.written == 0 and shown_to > 0:
+        raise LogLost(session.events, shown_to, session.escalations_pos)
 
 
 async def serve(
@@ -173,7 +182,7 @@ async def serve(
         async with open_watcher() as watcher, trio.open_nursery() as nursery:
             nursery.start_soon(await_signals, desk, signals, config.ends_on_hangup)
             await nursery.start(desk.mailbox_writer.run)
-            await nursery.start(WorkerWatch(hub, watcher, reader).run)
+            await nursery.start(WorkerWatch(hub, watcher, reader, desk.mailbox_writer).run)
             await nursery.start(desk.escalation_writer.run)
             await nursery.start(desk.supervisor.run)
             await nursery.start(run_dispatcher, hub)

@@ -13,7 +13,11 @@ from omkctl.verb import Verb
 @click.command("cancel", cls=Verb)
 @click.argument("ids", nargs=-1, required=True, metavar="ID...", shell_complete=completers.unfinished_tasks)
 @click.option("--reason", default="", metavar="TEXT", help="Why; the record and the worker get it.")
-@click.option("--force", is_flag=True, help="What a worker of another program has in hand becomes `lost` at once.")
+@click.option(
+    "--force",
+    is_flag=True,
+    help="What nobody will confirm (a worker of another program; the log lost its result) becomes `lost` at once.",
+)
 @confirm.yes
 @click.pass_obj
 def command(invocation: Invocation, ids: tuple[str, ...], reason: str, force: bool, yes: bool) -> int:

@@ -7,7 +7,7 @@ from attrs import evolve
 from omkd.protocol.events import Event, Target, ToAny, ToRole, ToWorker, Unit, WorkerRegistered, WorkerUpdated
 from omkd.protocol.methods import Task, TaskState, Worker, WorkerState
 from omkd.protocol.records import Runner
-from omkd.protocol.redaction import redacted
+from omkd.protocol.redaction import redacted, redacted_text, secrets_in
 from omkd.protocol.scalars import I32, U32, U64
 from omkd.protocol.timestamps import format_ns
 
@@ -58,7 +58,11 @@ def worker_view(state: State, entry: WorkerEntry) -> Worker:
 
 def shown_runner(runner: Runner | None) -> Runner | None:
     """Without the values of secret names; runner.json and the log have them."""
-    return None if runner is None else evolve(runner, env=redacted(runner.env))
+    if runner is None:
+        return None
+    secrets = secrets_in(runner.env)
+    command = [redacted_text(word, secrets) for word in runner.command]
+    return evolve(runner, command=command, env=redacted(runner.env))
 
 
 def shown_unit(unit: Unit) -> Unit:

@@ -441,7 +441,12 @@ class TaskIdsParams:
 class TaskCancelParams:
     ids: list[TaskId]
     reason: str = field(default="", metadata=says("in words; the record keeps it"))
-    force: bool = field(default=False, metadata=says("one that a foreign worker does not confirm becomes `lost`"))
+    force: bool = field(
+        default=False,
+        metadata=says(
+            "what nobody will confirm becomes `lost`: a foreign worker's, or one whose result the log has lost"
+        ),
+    )
 
 
 @frozen(kw_only=True)

@@ -65,14 +65,14 @@ class EscalationWriter:
         return self._saved.seq
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Follows the log until cancelled, then saves its position. Ready once the file is whole."""
+        """Follows the log until cancelled, then saves its position. Ready once the file is whole, or cannot be."""
         self._look_at_end()
-        await self._catch_up()
+        await self._try()
         task_status.started()
         try:
             while True:
-                await self._hub.log.wait_beyond(self.position)
                 await self._catch_up()
+                await self._hub.log.wait_beyond(self.position)
         finally:
             self._end()
 
@@ -101,6 +101,12 @@ class EscalationWriter:
 
     async def _catch_up(self) -> None:
         pause_s = RETRY_FIRST_S
+        while not await self._try():
+            await trio.sleep(pause_s)
+            pause_s = min(pause_s * 2, RETRY_MAX_S)
+
+    async def _try(self) -> bool:
+        """Writes all there is to write; False: the disk is in the way, which is noted."""
         while self.position < self._hub.log.committed:
             try:
                 async with self._busy:
@@ -109,11 +115,10 @@ class EscalationWriter:
                 if self._hub.retried.note(self._path, str(error), self._hub.now()):
                     logger.warning("the escalation log cannot be written, tried again: %s", error)
                 self._close()
-                await trio.sleep(pause_s)
-                pause_s = min(pause_s * 2, RETRY_MAX_S)
-            else:
-                self._hub.retried.clear(self._path)
-                await self._save_now_and_then()
+                return False
+            self._hub.retried.clear(self._path)
+            await self._save_now_and_then()
+        return True
 
     async def _save_now_and_then(self) -> None:
         if self._pos.offset - self._saved.offset < SAVE_EVERY_BYTES:

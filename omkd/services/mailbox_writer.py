@@ -86,6 +86,11 @@ class MailboxWriter:
             self._retry()
             await trio.lowlevel.checkpoint()
 
+    def keep_inbox(self, entry: WorkerEntry) -> None:
+        """One that was taken away is begun anew at once if something in it is unfinished."""
+        if self.hub.state.ledger.in_hand(entry.name) and not os.path.lexists(self.hub.session.worker(entry.name).inbox):
+            self._write_and_reconcile(entry.name)
+
     def _follow(self) -> None:
         stored = self.hub.log.read_after(self.position, max_units=UNITS_PER_TURN, max_bytes=BYTES_PER_TURN)
         for each in stored:

@@ -20,12 +20,13 @@ from omkd.protocol.records import WorkerSpec
 from omkd.protocol.scalars import U32, WorkerName
 from omkd.store.event_log import Draft, LogWriteFailed, UnitRefused
 from omkd.store.files import make_dir, read_regular
-from omkd.store.session import EVENTS, HEARTBEAT, OUTBOX, SPEC, WorkerDir
+from omkd.store.session import EVENTS, HEARTBEAT, INBOX, OUTBOX, SPEC, WorkerDir
 from omkd.store.watch import Watcher
 
 from .heartbeats import read_heartbeat
 from .hub import Hub
 from .mailbox_reader import MailboxReader
+from .mailbox_writer import MailboxWriter
 from .removal import finish_removal, is_marked, unmark_removal
 from .worker_files import write_settings
 
@@ -43,10 +44,11 @@ SPEC_LIMIT_BYTES: Final = 1024 * 1024
 class WorkerWatch:
     """Watches first, then looks: what appears in between is seen twice, never missed."""
 
-    def __init__(self, hub: Hub, watcher: Watcher, reader: MailboxReader) -> None:
+    def __init__(self, hub: Hub, watcher: Watcher, reader: MailboxReader, writer: MailboxWriter) -> None:
         self._hub = hub
         self._watcher = watcher
         self._reader = reader
+        self._writer = writer
         self._unread: dict[WorkerName, None] = {}
         self._next_scan = 0.0
 
@@ -83,6 +85,8 @@ class WorkerWatch:
                 read_heartbeat(self._hub, entry)
             if entry is not None and names & {EVENTS, OUTBOX}:
                 self._unread[entry.name] = None
+            if entry is not None and INBOX in names:
+                self._writer.keep_inbox(entry)
 
     def _look_at(self, text: str) -> None:
         """A directory entry under workers/: watched, its spec checked, its files to be read."""

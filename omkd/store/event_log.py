@@ -25,7 +25,7 @@ from omkd.protocol.scalars import Ns, Seq
 
 from .draft import Draft, read_back
 from .files import make_dir
-from .log_errors import LogBroken, LogDamaged, LogTooNew, LogWriteFailed, UnitRefused, UnitsUnreadable
+from .log_errors import LogBroken, LogDamaged, LogLost, LogTooNew, LogWriteFailed, UnitRefused, UnitsUnreadable
 from .log_scan import Base
 from .recent_units import RecentUnits
 from .recovery import Recovered, TornTail, recover
@@ -40,6 +40,7 @@ __all__ = [
     "EventLog",
     "LogBroken",
     "LogDamaged",
+    "LogLost",
     "LogTooNew",
     "LogWriteFailed",
     "StoredUnit",

@@ -51,6 +51,20 @@ class LogDamaged(Exception):
         self.reason = reason
 
 
+class LogLost(LogDamaged):
+    """There is no log any more in a session that had one."""
+
+    def __init__(self, events: Path, seq: Seq, witness: Path) -> None:
+        Exception.__init__(
+            self,
+            f"{events}: the event log is gone: it holds no unit, and {witness} says that unit {seq} was on disk: "
+            f"restore {events} from a backup; or, to begin a new log and forget all tasks, remove {witness}",
+        )
+        self.segment = events
+        self.offset = 0
+        self.reason = "the log is gone"
+
+
 class UnitsUnreadable(LogDamaged):
     """Damage that a reader of the log's past met; what follows it begins with unit `readable_from`."""
 

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -324,3 +325,11 @@ def test_a_kept_demo_can_be_looked_into(place: Place, person: Run) -> None:
     assert person("demo", "--keep", "--json").status == 0
     (kept,) = place.root.glob("omk-*/state/omk/sessions/demo")
     assert person("-S", "demo", "--state-dir", str(kept.parent), "verify").status == 0
+
+
+@pytest.mark.usefixtures("daemon")
+def test_where_stdout_is_closed_a_command_does_what_it_is_for(place: Place, person: Run) -> None:
+    command = f'{sys.executable} -m omkctl publish \'{{"PersonNeeded":{{"text":"look"}}}}\' >&-'
+    ran = subprocess.run(["sh", "-c", command], env=place.environment, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert "look" in good(person("rpc", "escalation.list"))

@@ -155,3 +155,11 @@ def test_the_value_of_a_secret_name_is_redacted_in_every_listing(daemon: Daemon,
     assert SECRET not in str(shown)
     assert str(shown).count("[redacted]") == 16
     assert SECRET not in daemon.log.read_text()
+
+
+def test_a_secret_in_a_workers_command_is_redacted_in_every_listing(daemon: Daemon, client: Client) -> None:
+    command = ["env", f"BAR_TOKEN={SECRET}", "sh", "-c", "cat"]
+    client.call("worker.add", name="w", role="r", runner={"command": command})
+    shown = str([client.call("worker.list"), client.call("worker.get", name="w"), client.call("event.list", last=1000)])
+    assert (SECRET in shown, shown.count("BAR_TOKEN=[redacted]")) == (False, 3)
+    assert SECRET not in daemon.log.read_text()

@@ -235,3 +235,28 @@ def test_a_kill_behind_any_step_of_a_rotation_repeats_and_loses_nothing(place: P
         daemon.stop()
     assert sorted(text for path in rotated(place) for text in texts(path)) == ["0a", "1a", "2a"]
     assert aside(place) == []
+
+
+@pytest.mark.parametrize("kind", ["symlink", "directory", "fifo"])
+def test_what_is_no_file_in_its_place_holds_no_start_up_and_is_said(place: Place, kind: str) -> None:
+    with running_daemon(place) as daemon:
+        publish(daemon.client(), "one")
+        daemon.kill()
+    place.session.escalations.unlink(missing_ok=True)
+    match kind:
+        case "symlink":
+            place.session.escalations.symlink_to(place.root / "elsewhere")
+        case "directory":
+            place.session.escalations.mkdir()
+        case _:
+            os.mkfifo(place.session.escalations)
+    with running_daemon(place) as daemon:
+        client = daemon.client()
+        publish(client, "two")
+        told: Any = client.call("omkd.status")["retried_writes"]
+        assert [each["path"] for each in told] == [str(place.session.escalations)]
+        if kind == "directory":
+            place.session.escalations.rmdir()
+        else:
+            place.session.escalations.unlink()
+        wait_until(lambda: len(json_lines(place.session.escalations)) == 2, "it does not go on")

@@ -234,6 +234,7 @@ def test_waiting_ends_with_the_first_or_all_or_the_time(client: Client, place: P
     append(place.session.worker("w").outbox, {"task_id": ids[0], "status": "success"})
     every: Any = client.call("task.wait", ids=ids, timeout=20)["tasks"]
     assert [task["state"] for task in every] == ["success", "partial"]
+    assert client.call("task.wait", ids=ids, timeout=0)["tasks"] == every
     assert client.ask("task.wait", ids=[])["error"]["data"]["name"] == "invalid_params"
     missing: Any = client.ask("task.wait", ids=[ids[0], "nope"])["error"]
     assert missing["data"]["name"] == "not_found"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -325,3 +326,29 @@ def test_the_environment_of_the_daemon_decides_where_things_are(place: Place) ->
     version = run_omkd(place, "--version").stdout
     assert str(hello["omkd"]) in version
     assert os.path.isdir(place.session.events)
+
+
+@pytest.mark.parametrize("loss", ["removed", "emptied", "overwritten"])
+def test_a_session_whose_log_is_gone_is_not_begun_anew(place: Place, loss: str) -> None:
+    """Numbers that were shown would be given again."""
+    with running_daemon(place) as daemon:
+        client = daemon.client()
+        client.call("event.publish", event={"PersonNeeded": {"text": "look"}})
+        wait_until(place.session.escalations.exists, "no escalation")
+        client.call("escalation.rotate")
+        daemon.kill()
+    for snapshot in place.session.path.glob("snapshot-*"):
+        snapshot.unlink()
+    if loss == "removed":
+        shutil.rmtree(place.session.events)
+    else:
+        segment(place).write_bytes(b"" if loss == "emptied" else b"no unit\n" * 50)
+
+    for _ in range(2):
+        ended = run_omkd(place)
+        assert ended.returncode == 78
+        assert "the event log is gone" in ended.stderr
+        assert f"remove {place.session.escalations_pos}" in ended.stderr
+    place.session.escalations_pos.unlink()
+    with running_daemon(place) as daemon:
+        assert daemon.client().call("task.list")["tasks"] == []

@@ -454,3 +454,15 @@ def test_modes_are_private_whatever_the_umask(client: Client, place: Place) -> N
     assert paths
     for path in [place.session.path, *paths]:
         assert path.stat().st_mode & 0o777 == (0o700 if path.is_dir() else 0o600), path
+
+
+def test_an_inbox_that_is_taken_away_is_there_again_with_what_is_unfinished(client: Client, place: Place) -> None:
+    client.call("worker.add", name="w", role="r", window=0)
+    sent: Any = [client.call("task.send", target={"worker": "w"}, task={"task": text}) for text in ("a", "b")]
+    inbox = place.session.worker("w").inbox
+    wait_until(lambda: len(json_lines(inbox)) == 2, "they are not handed out")
+    inbox.unlink()
+    wait_until(
+        lambda: [line["id"] for line in json_lines(inbox)] == [each["id"] for each in sent], "it is not made again"
+    )
+    assert client.call("omkd.verify")["findings"] == []

@@ -20,10 +20,12 @@ from omkd.protocol.events import (
     TaskRequeued,
     TaskUpdated,
 )
+from omkd.protocol.handout import handout_id
 from omkd.protocol.methods import TaskCancelParams, TaskIdsParams, TasksResult, TaskState, TaskUpdateParams
 from omkd.protocol.records import Outcome
 from omkd.protocol.scalars import I32, U32, TaskId, WorkerName
 from omkd.services.hub import Hub
+from omkd.services.worker_files import ids_in
 from omkd.store.event_log import Draft
 
 from .tasks import check_after, check_room, check_target, check_text, entry_of, invalid
@@ -135,13 +137,24 @@ def cancelling(hub: Hub, entry: TaskEntry, params: TaskCancelParams) -> Iterable
     if is_open(entry):
         return (TaskCancelled(task_id=entry.id, reason=params.reason),)
     worker = None if entry.worker is None else hub.state.roster.workers.get(entry.worker)
-    if params.force and entry.worker is not None and (worker is None or worker.runner is None or worker.foreign):
+    is_anothers = worker is None or worker.runner is None or worker.foreign
+    if params.force and entry.worker is not None and (is_anothers or was_reported(hub, entry, entry.worker)):
         why = f": {params.reason}" if params.reason else ", its worker did not confirm it"
         reason = f"cancelled by force{why}"
         return (TaskLost(task_id=entry.id, worker=entry.worker, reason=reason), *withdrawn_questions(hub.state, entry))
     if entry.cancel_reason is not None:
         return ()
     return (TaskCancelRequested(task_id=entry.id, reason=params.reason),)
+
+
+def was_reported(hub: Hub, entry: TaskEntry, worker: WorkerName) -> bool:
+    """Its worker has told the end of it and will not tell it again: the log lost that, and was repaired."""
+    if entry.cancel_reason is None:
+        return False
+    try:
+        return handout_id(entry.id, entry.handout) in ids_in(hub.session.worker(worker).outbox, "task_id")
+    except OSError:
+        return False
 
 
 def recorded(

@@ -181,22 +181,24 @@ async def wait(call: Call, params: TaskWaitParams) -> Answer:
     timeout = math.inf if params.timeout is None else max(0.0, params.timeout)
     with trio.move_on_after(timeout):
         await until_there(call.hub, entries, params)
-        there = [entry for entry in entries if is_there(entry, params.until)]
-        return Answer(result=TasksResult(tasks=[task_view(call.hub.state, entry) for entry in there]))
-    waiting = [entry.id for entry in entries if not is_there(entry, params.until)]
+    there = [entry for entry in entries if is_there(entry, params.until)]
+    if is_enough(entries, params):
+        tasks = [task_view(call.hub.state, entry) for entry in there]
+        return Answer(result=TasksResult(tasks=tasks), seq=call.hub.log.written)
+    waiting = [entry.id for entry in entries if entry not in there]
     text = f"{', '.join(waiting)} not {params.until.value} within {timeout:g} s"
     raise ApiError(ErrorKind.TIMEOUT, text, ids=waiting)
 
 
 async def until_there(hub: Hub, entries: list[TaskEntry], params: TaskWaitParams) -> None:
-    """Returns when what was waited for is on disk."""
+    """Returns when what was waited for is written; an answer waits until it is on disk."""
+    while not is_enough(entries, params):
+        await hub.log.wait_beyond(hub.log.written)
+
+
+def is_enough(entries: list[TaskEntry], params: TaskWaitParams) -> bool:
     enough = any if params.any else all
-    while True:
-        seen = hub.log.written
-        if enough(is_there(entry, params.until) for entry in entries):
-            await hub.log.commit(seen)
-            return
-        await hub.log.wait_beyond(seen)
+    return enough(is_there(entry, params.until) for entry in entries)
 
 
 def is_there(entry: TaskEntry, until: WaitUntil) -> bool:
