@@ -138,7 +138,7 @@ def verify(place: Place, as_json: bool) -> None:
     """Proves a session consistent, or says what is not. Changes nothing; works without a daemon."""
     from omkd.services.verify import verify_session
 
-    if not place.session.events.is_dir():
+    if not (place.session.events.is_dir() or place.session.escalations_pos.exists()):
         fail(f"there is no session in {place.session.path}", 3)
     result = verify_session(place.session)
     if as_json:

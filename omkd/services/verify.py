@@ -67,6 +67,10 @@ def hold_against_log(
     escalation_position: Seq | None,
 ) -> None:
     """Raises LogDamaged, LogTooNew, OSError."""
+    if not session.events.is_dir():
+        what = f"{session.events} is gone: there is no event log that files could be held against"
+        report.find(FindingKind.SEQUENCE, what, "restore it from a backup")
+        return
     with closing(EscalationCheck(session, report, written_to=escalation_position)) as escalations:
         mailboxes = MailboxCheck(session, report)
         begun = beginning_of(session, report)

@@ -268,9 +268,9 @@ async def test_it_changes_nothing(settled: SessionDir):
     assert picture() == before
 
 
-def test_what_cannot_be_read_is_found(session: SessionDir):
+def test_a_log_that_is_not_there_is_found(session: SessionDir):
     """It was an error once, and a daemon whose log was taken away called it a fault of its own."""
-    assert "cannot be read" in only_finding(session)
+    assert "is gone" in only_finding(session)
     assert str(session.events) in only_finding(session)
 
 

@@ -343,7 +343,8 @@ def test_a_session_whose_log_is_gone_is_not_begun_anew(place: Place, loss: str) 
         shutil.rmtree(place.session.events)
     else:
         segment(place).write_bytes(b"" if loss == "emptied" else b"no unit\n" * 50)
-
+    verified = run_omkd(place, "verify")
+    assert (verified.returncode, "restore" in verified.stdout) == (1, True)
     for _ in range(2):
         ended = run_omkd(place)
         assert ended.returncode == 78
