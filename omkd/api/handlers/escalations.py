@@ -34,12 +34,13 @@ async def list_escalations(call: Call, params: EscalationListParams) -> Answer:
     def pick(stored: StoredUnit) -> list[Escalation]:
         return escalations_in(params, stored, call.hub.state.unacked)
 
-    if params.lines is not None:
-        count = min(params.lines, PAGE_LIMIT)
-        found = await newest(log, Seq(log.committed + 1), pick, count=count, since=after)
-        return Answer(result=EscalationListResult(escalations=found, next=None))
-    found, more = await oldest(log, after, pick, limit=min(params.limit, PAGE_LIMIT))
-    return Answer(result=EscalationListResult(escalations=found, next=more))
+    async with call.caller.reading:
+        if params.lines is not None:
+            count = min(params.lines, PAGE_LIMIT)
+            found = await newest(log, Seq(log.committed + 1), pick, count=count, since=after)
+            return Answer(result=EscalationListResult(escalations=found, next=None))
+        found, more = await oldest(log, after, pick, limit=min(params.limit, PAGE_LIMIT))
+        return Answer(result=EscalationListResult(escalations=found, next=more))
 
 
 def ack(call: Call, params: AckParams) -> Answer:

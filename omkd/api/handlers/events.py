@@ -92,13 +92,14 @@ async def list_events(call: Call, params: EventListParams) -> Answer:
     def pick(stored: StoredUnit) -> list[Unit]:
         return [shown_unit(stored.unit)] if unit_matches(params.filter, stored.unit) else []
 
-    if params.last is not None or (params.before is not None and params.after == 0):
-        before = params.before or Seq(log.committed + 1)
-        count = limit if params.last is None else min(params.last, PAGE_LIMIT)
-        units = await newest(log, before, pick, count=count, since=after)
-        return Answer(result=EventListResult(units=units, next=None))
-    units, more = await oldest(log, after, pick, limit=limit, below=params.before)
-    return Answer(result=EventListResult(units=units, next=more))
+    async with call.caller.reading:
+        if params.last is not None or (params.before is not None and params.after == 0):
+            before = params.before or Seq(log.committed + 1)
+            count = limit if params.last is None else min(params.last, PAGE_LIMIT)
+            units = await newest(log, before, pick, count=count, since=after)
+            return Answer(result=EventListResult(units=units, next=None))
+        units, more = await oldest(log, after, pick, limit=limit, below=params.before)
+        return Answer(result=EventListResult(units=units, next=more))
 
 
 async def subscribe(call: Call, params: EventSubscribeParams) -> Answer:
