@@ -66,10 +66,9 @@ class Desk:
 class Caller(Protocol):
     """The connection, as a handler sees it."""
 
-    @property
-    def reading(self) -> trio.Lock:
-        """Held by the one of its calls that reads the past. A step of that takes some 10 ms; 64 calls at once would
-        keep everybody waiting for a second."""
+    reading: trio.Lock
+    """Held by the one of its calls that reads the past. A step of that takes some 10 ms; 64 calls at once would keep
+    everybody waiting for a second."""
 
     def by(self) -> By:
         """Who speaks; found out at the first question."""

@@ -72,7 +72,7 @@ class ClientConnection:
         self._rpc = Connection(codec.parse, codec.encode, line_limit_bytes=REQUEST_LINE_BYTES)
         self._out = Outgoing(stream)
         self._by: By | None = None
-        self._reading = trio.Lock()
+        self.reading = trio.Lock()
         self._subscriptions: dict[int, trio.CancelScope] = {}
         self._last_subscription = 0
         self._waiting = 0
@@ -84,10 +84,6 @@ class ClientConnection:
         if self._by is None:
             self._by = by_of(self._peer, self._desk.hub.state, self._desk.hub.session.name)
         return self._by
-
-    @property
-    def reading(self) -> trio.Lock:
-        return self._reading
 
     def new_subscription(self) -> U64:
         self.refuse_too_many()

@@ -32,7 +32,7 @@ from omkd.protocol.events import (
 )
 from omkd.protocol.handout import handout_id
 from omkd.protocol.records import CancelHandout
-from omkd.protocol.scalars import Seq, WorkerName
+from omkd.protocol.scalars import HandoutId, Seq, WorkerName
 from omkd.store.event_log import Draft, LogWriteFailed
 
 from .hub import Hub
@@ -69,7 +69,8 @@ class MailboxWriter:
 
     hub: Hub
     position: Seq = Seq(0)
-    _lines: dict[WorkerName, list[bytes]] = Factory(dict)
+    _lines: dict[WorkerName, dict[HandoutId, bytes]] = Factory(dict)
+    _renewing: set[WorkerName] = Factory(set)
     _retries: dict[WorkerName, Retry] = Factory(dict)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -129,7 +130,7 @@ class MailboxWriter:
         task = self.hub.state.ledger.tasks.get(event.task_id)
         if entry is not None and task is not None:
             line = inbox_line(task, event.handout, says_by=is_told_by(entry))
-            self._lines.setdefault(event.worker, []).append(line)
+            self._lines.setdefault(event.worker, {})[handout_id(event.task_id, event.handout)] = line
 
     def _take_cancel(self, event: TaskCancelRequested) -> None:
         """Known hand-outs only: one that ended meanwhile needs no cancel."""
@@ -170,11 +171,12 @@ class MailboxWriter:
             self._attempt(entry, write)
 
     def _append(self, entry: WorkerEntry) -> None:
-        inbox = self.hub.session.worker(entry.name).inbox
-        if os.path.lexists(inbox):
-            append_to(inbox, b"".join(self._lines[entry.name]))
+        directory, lines = self.hub.session.worker(entry.name), self._lines[entry.name]
+        if os.path.lexists(directory.inbox):
+            append_to(directory.inbox, b"".join(lines.values()))
         else:
             self._reconcile(entry)
+            append_missing(directory, lines)
 
     def _reconcile(self, entry: WorkerEntry) -> None:
         """Settings as the log has them; each unfinished hand-out in the inbox, once."""
@@ -189,6 +191,7 @@ class MailboxWriter:
             directory,
             {handout_id(task.id, task.handout): inbox_line(task, task.handout, says_by=says_by) for task in due},
         )
+        self._renewing.discard(entry.name)
         for task in due:
             if task.cancel_reason is not None:
                 self._cancel(entry, task)
@@ -197,9 +200,11 @@ class MailboxWriter:
         append_missing_dones(directory, {handout_id(task.id, task.handout) for task in in_hand})
 
     def _note_renewal(self, entry: WorkerEntry) -> None:
-        """Records that the inbox which is about to be made is not the one that the worker has worked from."""
-        if entry.sources and entry.name not in self._retries:
+        """Records that the inbox which is about to be made is not the one that the worker has worked from. Raises
+        LogWriteFailed. Once, however often the making fails."""
+        if entry.sources and entry.name not in self._renewing:
             self.hub.log.append(Draft(by=ByOmkd(), events=(WorkerInboxRenewed(worker=entry.name),)))
+            self._renewing.add(entry.name)
 
     def _is_on_disk(self, task: TaskEntry) -> bool:
         return task.dispatched_seq <= self.position

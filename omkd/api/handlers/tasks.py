@@ -181,11 +181,10 @@ async def wait(call: Call, params: TaskWaitParams) -> Answer:
     timeout = math.inf if params.timeout is None else max(0.0, params.timeout)
     with trio.move_on_after(timeout):
         await until_there(call.hub, entries, params)
-    there = [entry for entry in entries if is_there(entry, params.until)]
     if is_enough(entries, params):
-        tasks = [task_view(call.hub.state, entry) for entry in there]
+        tasks = [task_view(call.hub.state, entry) for entry in entries if is_there(entry, params.until)]
         return Answer(result=TasksResult(tasks=tasks), seq=call.hub.log.written)
-    waiting = [entry.id for entry in entries if entry not in there]
+    waiting = [entry.id for entry in entries if not is_there(entry, params.until)]
     text = f"{', '.join(waiting)} not {params.until.value} within {timeout:g} s"
     raise ApiError(ErrorKind.TIMEOUT, text, ids=waiting)
 
