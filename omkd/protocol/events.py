@@ -694,7 +694,8 @@ class Source:
     """Where in a worker's file a fact came from, and so where reading goes on.
 
     `gen` counts WorkerRegistered and each change of the file, `end` is the offset behind the line in bytes, `tail` a
-    hash of the 64 bytes before it, `inode` the file's and `head` a hash of its first 64 bytes up to a newline.
+    hash of that line (with what is before it, if it has less than 64 bytes), `inode` the file's, `head` a hash of its
+    first line (of 64 bytes at most).
     """
 
     worker: WorkerName

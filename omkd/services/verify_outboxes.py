@@ -10,12 +10,13 @@ from omkd.core.roster import WorkerEntry
 from omkd.protocol import codec
 from omkd.protocol.codec import CodecError
 from omkd.protocol.events import LineRejected, Source, Unit
+from omkd.protocol.limits import WORKER_LINE_BYTES
 from omkd.protocol.lines import Line, LongLine
 from omkd.protocol.methods import FindingKind
 from omkd.protocol.records import OutboxLine, WorkerResult
 from omkd.protocol.scalars import Seq, WorkerName
 from omkd.store.session import EVENTS, OUTBOX, SessionDir
-from omkd.store.tail import MARK_BYTES, mark
+from omkd.store.tail import tail_mark
 
 from .mailbox_reader import BLANKS
 from .verify_escalations import open_file
@@ -133,6 +134,5 @@ def is_current(path: Path, source: Source) -> bool:
     if opened is None:
         return False
     with opened:
-        size = min(MARK_BYTES, source.end)
-        before = os.pread(opened.fileno(), size, source.end - size)
-        return os.fstat(opened.fileno()).st_ino == source.inode and mark(before) == source.tail
+        is_same = os.fstat(opened.fileno()).st_ino == source.inode
+        return is_same and tail_mark(opened.fileno(), source.end, WORKER_LINE_BYTES) == source.tail

@@ -14,11 +14,16 @@ from .files import OPEN_FLAGS
 
 CHUNK_BYTES: Final = 256 * 1024
 MARK_BYTES: Final = 64
+BLOCK_BYTES: Final = 4096
+"""Read first where the beginning of a line is looked for."""
 
 
 @frozen(kw_only=True)
 class Position:
-    """Where reading goes on. `gen` counts the file's changes; `head` and `tail` are hashes of what stood around."""
+    """Where reading goes on. `gen` counts the file's changes; `head` and `tail` are hashes of what stands before.
+
+    `tail` is of the whole last line, which names its task: results of two tasks may be as long and end the same.
+    """
 
     gen: int
     end: int
@@ -52,8 +57,8 @@ class TailReader:
         self._descriptor: int | None = None
         self._inode = 0
         self._head = ""
-        self._tail = b""
-        self._tail_of_lines = b""
+        self._known = b""
+        self._last_line = b""
         self._splitter = LineSplitter(limit_bytes)
         self._read_to = 0
 
@@ -76,7 +81,7 @@ class TailReader:
     def position_at(self, end: int) -> Position:
         """The position behind a line that the last `read` brought."""
         assert self._descriptor is not None
-        return Position(gen=self._gen, end=end, tail=mark(self._before(end)), inode=self._inode, head=self._head)
+        return Position(gen=self._gen, end=end, tail=self._tail_at(end), inode=self._inode, head=self._head)
 
     def read(self, up_to: int | None = None) -> Piece:
         """The next complete lines, of a chunk of 256 KiB; in the newest file not beyond `up_to`. Raises OSError.
@@ -100,9 +105,11 @@ class TailReader:
     def _note_read(self, data: bytes) -> None:
         lines_end = data.rfind(b"\n") + 1
         if lines_end:
-            self._tail_of_lines = (self._tail + data[:lines_end])[-MARK_BYTES:]
+            self._last_line = last_line(self._known + data[:lines_end], self._limit_bytes)
+            self._known = self._last_line + data[lines_end:]
             self._head = self._head or self._first_line_mark()
-        self._tail = (self._tail + data)[-MARK_BYTES:]
+        else:
+            self._known = (self._known + data)[-self._limit_bytes :]
         self._read_to += len(data)
 
     def _next_file(self) -> Piece:
@@ -129,7 +136,7 @@ class TailReader:
         """The offset to go on at, the generation counted on if it is not the file that `start` speaks of."""
         if start.inode == self._inode or (self._was_copied and start is self._start):
             size = os.fstat(descriptor).st_size
-            if size >= start.end and mark(self._before(start.end)) == start.tail:
+            if size >= start.end and self._tail_at(start.end) == start.tail:
                 return start.end
             if 0 < size < start.end and self._first_line_mark() == start.head:
                 self._gen += 1  # what is written behind it may end where a lost line ended, and be the same
@@ -144,29 +151,50 @@ class TailReader:
 
     def _notice_rewriting(self, descriptor: int) -> None:
         """The same inode with other content, cut or written anew: goes on as a start would behind the last line."""
-        known = self._tail
+        known = self._known
         is_shorter = os.fstat(descriptor).st_size < self._read_to
         if is_shorter or os.pread(descriptor, len(known), self._read_to - len(known)) != known:
-            end, tail = self._splitter.offset, mark(self._tail_of_lines)
+            end, tail = self._splitter.offset, mark(self._last_line)
             behind = Position(gen=self._gen, end=end, tail=tail, inode=self._inode, head=self._head)
             self._go_to(self._place_of(descriptor, behind))
 
     def _go_to(self, offset: int) -> None:
         self._read_to = offset
         self._splitter = LineSplitter(self._limit_bytes, offset=offset)
-        self._tail = self._tail_of_lines = self._before(offset)
+        assert self._descriptor is not None
+        self._known = self._last_line = line_before(self._descriptor, offset, self._limit_bytes)
         self._head = self._first_line_mark()
 
-    def _before(self, end: int) -> bytes:
+    def _tail_at(self, end: int) -> str:
         assert self._descriptor is not None
-        size = min(MARK_BYTES, end)
-        return os.pread(self._descriptor, size, end - size)
+        return tail_mark(self._descriptor, end, self._limit_bytes)
 
     def _first_line_mark(self) -> str:
         """Of the first line, at most its first 64 bytes; empty while it is not complete."""
         assert self._descriptor is not None
         first, newline, _ = os.pread(self._descriptor, MARK_BYTES, 0).partition(b"\n")
         return mark(first) if newline or len(first) == MARK_BYTES else ""
+
+
+def tail_mark(descriptor: int, end: int, limit_bytes: int) -> str:
+    """`Position.tail` of the file's line that ends at `end`."""
+    return mark(line_before(descriptor, end, limit_bytes))
+
+
+def line_before(descriptor: int, end: int, limit_bytes: int) -> bytes:
+    """What stands before `end` from the beginning of its line on: at least 64 bytes, at most the limit."""
+    for size in (BLOCK_BYTES, limit_bytes):
+        wanted = min(size, end)
+        block = os.pread(descriptor, wanted, end - wanted)
+        if b"\n" in block[:-1] or wanted == end:
+            break
+    return last_line(block, limit_bytes)
+
+
+def last_line(block: bytes, limit_bytes: int) -> bytes:
+    """The line at the end of `block`, which may end within it; with what is before it at least 64 bytes."""
+    begin = block.rfind(b"\n", 0, -1) + 1
+    return block[max(0, min(begin, len(block) - MARK_BYTES)) :][-limit_bytes:]
 
 
 def mark(content: bytes) -> str:

@@ -81,7 +81,7 @@ def other_home() -> Iterator[Place]:
 
 
 class Sending(threading.Thread):
-    """Sends one task after the other until it is told to stop; `answered` are those on disk."""
+    """Sends tasks until it is told to stop, so that there are always some to do; `answered` are those on disk."""
 
     def __init__(self, place: Place) -> None:
         super().__init__(name="sending")
@@ -94,6 +94,8 @@ class Sending(threading.Thread):
         with closing(Client(self._place.socket)) as client:
             while not self._enough.is_set():
                 self.answered.append(send(client, "echo did it", "any"))
+                if len(self.answered) > ANSWERED_BEFORE:
+                    wait(client, self.answered[-ANSWERED_BEFORE])
 
     def stop(self) -> None:
         self._enough.set()
@@ -170,6 +172,23 @@ def test_what_was_in_hand_at_a_session_at_rest_is_done_where_it_is_restored(home
         assert len(events_called(home, "PersonNeeded")) == 1
     assert list(home.session.path.glob("*.aside-*")) == []
     assert typed(home, "omkd verify").endswith("consistent\n")
+
+
+def test_a_result_that_comes_to_stand_where_a_lost_one_stood_is_taken(home: Place) -> None:
+    """The copy of the workers' files is older than that of the log, which has what came in between."""
+    with running_daemon(home) as daemon:
+        client = daemon.client()
+        add_shell(client)
+        assert result(client, send(client, "echo did it", id="one")) == ("success", "did it")
+        client.call("omkd.shutdown", workers=True)
+        assert daemon.process.wait(DEADLINE_S) == 0
+    outbox = home.session.worker("w").outbox
+    line = outbox.read_text()
+    typed(home, "cd .local/state/omk/sessions; mv default old; cp -a old default; rm default/workers/w/outbox.jsonl")
+    with running_daemon(home) as daemon:
+        client = daemon.client()
+        assert result(client, send(client, "echo did it", id="two")) == ("success", "did it")
+    assert outbox.read_text() == line.replace('"one"', '"two"')
 
 
 def test_a_shutdown_lasts_until_that_daemon_lets_the_session_go(home: Place) -> None:
