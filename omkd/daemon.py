@@ -136,7 +136,7 @@ async def run_locked(config: Config, notifier: Notifier, *, was_copied: bool) ->
         hub = Hub(session=config.session, log=log, state=state, clock_ns=time.time_ns, work=work, was_copied=was_copied)
         snapshots = snapshots_for(hub, EscalationWriter(hub), Retention(), begun.base)
         with trio.open_signal_receiver(*SIGNALS) as signals:  # from here on an end is a fact of the log
-            started = log.append(Draft(by=ByOmkd(), events=(daemon_started(state),)))
+            started = log.append(Draft(by=ByOmkd(), events=(daemon_started(state, was_copied=was_copied),)))
             await log.commit(started.seq)
             async with open_unix_listener(config.socket, config.passed_socket) as listener:
                 reason = await serve(config, notifier, hub, snapshots, listener, signals, started.ts)
@@ -298,5 +298,11 @@ def folding(state: State, work: Wakeup, progress: Callable[[], None]) -> Callabl
     return fold
 
 
-def daemon_started(state: State) -> DaemonStarted:
-    return DaemonStarted(version=__version__, format=U32(LOG_FORMAT), boot_id=boot_id(), clean=state.ended_cleanly)
+def daemon_started(state: State, *, was_copied: bool) -> DaemonStarted:
+    return DaemonStarted(
+        version=__version__,
+        format=U32(LOG_FORMAT),
+        boot_id=boot_id(),
+        clean=state.ended_cleanly,
+        copied=was_copied,
+    )

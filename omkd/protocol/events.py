@@ -299,6 +299,7 @@ class DaemonStarted:
     format: U32 = field(metadata=says("of the event log; a newer one is not touched"))
     boot_id: str = field(metadata=says("/proc/sys/kernel/random/boot_id"))
     clean: bool = field(metadata=says("the run before ended with DaemonStopped"))
+    copied: bool = field(default=False, metadata=says("the session is a copy, its files may be older than its log"))
 
 
 @frozen(kw_only=True)

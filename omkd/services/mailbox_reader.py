@@ -1,7 +1,7 @@
 """Outbox and events of the workers -> log: each line once, by the rules of design §3."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import trio
@@ -16,7 +16,7 @@ from omkd.protocol.limits import WORKER_LINE_BYTES
 from omkd.protocol.lines import Line, LongLine
 from omkd.protocol.records import OutboxLine
 from omkd.protocol.scalars import U32, U64, Seq, WorkerName
-from omkd.store.event_log import Draft, LogWriteFailed, UnitRefused
+from omkd.store.event_log import Draft, LogWriteFailed, UnitRefused, UnitsUnreadable
 from omkd.store.session import EVENTS, OUTBOX
 from omkd.store.tail import Position, TailReader
 
@@ -27,6 +27,11 @@ logger = logging.getLogger(__name__)
 REJECTIONS_A_MINUTE: Final = 10
 """A fact each; past that, one LineRejected stands for many (design, §3.3)."""
 
+UNITS_LOOKED_AT: Final = 20_000
+"""Of the log, for what is known of a file that lost its end: half a second. What a power cut took, or what came while
+a session was copied, is younger."""
+
+UNITS_A_LOOK: Final = 500
 MINUTE_S: Final = 60
 BLANKS: Final = b" \t\r"
 
@@ -107,12 +112,16 @@ class MailboxReader:
                 first_gen=worker.gen,
                 was_copied=self._hub.was_copied,
                 limit_bytes=WORKER_LINE_BYTES,
+                earlier=lambda: self._recorded(worker, file),
             )
             known = self._mailboxes[worker.name, file] = Mailbox(worker.name, file, worker.seq, reader)
         return known
 
     def _read(self, worker: WorkerEntry, mailbox: Mailbox, up_to: int | None) -> bool:
         judge = self._judge_result if mailbox.file == OUTBOX else self._judge_event
+        if mailbox.reader.open() and mailbox.reader.to_keep is not None:
+            self._record(mailbox, (), mailbox.reader.to_keep)
+            mailbox.reader.to_keep = None
         piece = mailbox.reader.read(up_to)
         for line in piece.lines:
             try:
@@ -123,6 +132,22 @@ class MailboxReader:
         if not piece.more and mailbox.unsaid is not None and mailbox.may_say(trio.current_time()):
             self._say_unsaid(mailbox)
         return piece.more
+
+    def _recorded(self, worker: WorkerEntry, file: str) -> Iterator[Position]:
+        """The positions in a worker's file that the log has, the newest first; as far back as is bearable."""
+        before = self._hub.log.next_seq
+        end = max(worker.seq, before - UNITS_LOOKED_AT)
+        while before > end:
+            try:
+                units = self._hub.log.read_before(before, max_units=UNITS_A_LOOK)
+            except UnitsUnreadable:
+                return
+            if not units:
+                return
+            before = units[0].seq
+            for source in (stored.unit.src for stored in reversed(units)):
+                if source is not None and (source.worker, source.file) == (worker.name, file):
+                    yield position_of(source)
 
     def _take(self, mailbox: Mailbox, line: Line | LongLine, judge: Callable[[bytes], Verdict]) -> None:
         if isinstance(line, LongLine):

@@ -16,6 +16,7 @@ from omkd.protocol.lines import Line, LineSplitter, LongLine
 from omkd.protocol.methods import FindingKind
 from omkd.protocol.scalars import Seq, WorkerName
 from omkd.store.archive import archived, open_archived
+from omkd.store.locks import is_copy
 from omkd.store.session import SessionDir
 
 from .verify_lines import IN_THE_LOG, lines_up_to, result_in
@@ -26,8 +27,8 @@ ID_FIRST: Final = b'{"id":"'
 """How a line of an inbox begins; also one that a crash tore and that was ended later."""
 
 NO_LINE_NEEDED: Final = "ended_handouts_not_in_inbox"
-"""No finding: they ended without their worker, or the inbox was begun anew, or the machine was: an inbox is not synced
-line by line, and a start completes what is unfinished only."""
+"""No finding: they ended without their worker, or the inbox was begun anew, or the machine was, or the session was
+copied at work: an inbox is not synced line by line, and a start completes what is unfinished only."""
 
 RESTART: Final = "restart omkd: its start completes the inboxes (`omkctl status` shows what cannot be written)"
 
@@ -43,6 +44,7 @@ class InboxCheck:
         self._session = session
         self._report = report
         self._inbox_sizes = inbox_sizes(session)
+        self._is_copy = is_copy(session.lock)
         self._handed_out: dict[WorkerName, set[str]] = {}
         self._worked: dict[WorkerName, dict[str, Seq]] = {}
         self._boot_id = ""
@@ -60,8 +62,8 @@ class InboxCheck:
             self._worked.setdefault(unit.src.worker, {})[result.task_id] = unit.seq
         for event in unit.events:
             match event:
-                case DaemonStarted(boot_id=boot_id):
-                    if boot_id != self._boot_id:
+                case DaemonStarted(boot_id=boot_id, copied=copied):
+                    if copied or boot_id != self._boot_id:
                         self._worked.clear()
                     self._boot_id = boot_id
                 case WorkerInboxRenewed(worker=worker) | WorkerRemoved(worker=worker):
@@ -97,7 +99,7 @@ class InboxCheck:
                 what = f"{path}: {handout}, handed out in unit {task.dispatched_seq}, is not in it"
                 self._find(what, f"it was taken out, or could not be written: {RESTART}")
         missing = self._handed_out.get(entry.name, set()) - seen - in_hand.keys()
-        taken = sorted(missing & self._worked.get(entry.name, {}).keys()) if path.exists() else []
+        taken = [] if self._is_copy or not path.exists() else sorted(missing & self._worked.get(entry.name, {}).keys())
         for handout in taken:
             what = f"{path}: {handout}, whose result is unit {self._worked[entry.name][handout]}, is not in it"
             self._find(what, f"somebody took it out; only omkd may write an inbox; {IN_THE_LOG}")

@@ -16,7 +16,7 @@ from omkd.protocol.methods import FindingKind
 from omkd.protocol.records import OutboxLine, WorkerResult
 from omkd.protocol.scalars import Seq, WorkerName
 from omkd.store.session import EVENTS, OUTBOX, SessionDir
-from omkd.store.tail import tail_mark
+from omkd.store.tail import stands
 
 from .mailbox_reader import BLANKS
 from .verify_escalations import open_file
@@ -56,6 +56,9 @@ class OutboxCheck:
             return
         src, result = unit.src, result_in(unit)
         generation = self._generation_of(unit.seq, src)
+        if not unit.events:
+            self._note_place(generation, src)
+            return
         known = generation.by_end.get(src.end)
         if known is not None and known.tail == src.tail and same_handout(known.result, result):
             what = (
@@ -66,6 +69,11 @@ class OutboxCheck:
         generation.source = src
         generation.by_end[src.end] = Recorded(unit.seq, src.tail, result)
         generation.rejected += [(each.offset, each.end) for each in unit.events if isinstance(each, LineRejected)]
+
+    def _note_place(self, generation: Generation, src: Source) -> None:
+        """No line came from there: the file was moved away, or is a copy, in which reading goes on."""
+        generation.was_cut |= src.end < generation.source.end
+        generation.source = src
 
     def check(self, entry: WorkerEntry, *, log_has_gap: bool) -> None:
         """As `MailboxCheck.conclude`, of one worker. Raises OSError."""
@@ -135,4 +143,4 @@ def is_current(path: Path, source: Source) -> bool:
         return False
     with opened:
         is_same = os.fstat(opened.fileno()).st_ino == source.inode
-        return is_same and tail_mark(opened.fileno(), source.end, WORKER_LINE_BYTES) == source.tail
+        return is_same and stands(opened.fileno(), source.end, source.tail, WORKER_LINE_BYTES)

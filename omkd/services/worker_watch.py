@@ -7,6 +7,7 @@ import logging
 import os
 import stat
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -27,7 +28,7 @@ from .heartbeats import read_heartbeat
 from .hub import Hub
 from .mailbox_reader import MailboxReader
 from .mailbox_writer import MailboxWriter
-from .removal import finish_removal, is_marked, unmark_removal
+from .removal import finish_removal, is_marked, mark_removal, unmark_removal
 from .worker_files import write_settings
 
 logger = logging.getLogger(__name__)
@@ -55,6 +56,8 @@ class WorkerWatch:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Runs until cancelled. Ready once everything that was there is recorded."""
         make_dir(self._hub.session.workers)
+        if self._hub.was_copied:
+            self._mark_removed()
         self._scan()
         await self._read_unread()
         task_status.started()
@@ -65,6 +68,15 @@ class WorkerWatch:
             for path, names in changes.items():
                 self._notice(path, names)
             await self._read_unread()
+
+    def _mark_removed(self) -> None:
+        """In a copy: directories of workers that were removed while it was made. They are nobody's, and foreign to us
+        else: with what is left of a heartbeat they would be handed tasks.
+        """
+        roster = self._hub.state.roster
+        for name in roster.gens.keys() - roster.workers.keys():
+            directory, moved_to = self._hub.session.worker(name), f"removed/{name}.{self._hub.log.next_seq}"
+            self._guard(directory.path, partial(mark_removal, directory, moved_to))
 
     def _scan(self) -> None:
         self._next_scan = trio.current_time() + RESCAN_S

@@ -54,7 +54,7 @@ def take_lock(path: Path) -> FileLock:
     try:
         fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
         os.fchmod(descriptor, FILE_MODE)
-        before, inode = read_holder(path), U64(os.fstat(descriptor).st_ino)
+        was_copied, inode = is_copy(path), U64(os.fstat(descriptor).st_ino)
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, codec.dumps(evolve(this_process(), inode=inode)), 0)
     except BlockingIOError:
@@ -63,7 +63,7 @@ def take_lock(path: Path) -> FileLock:
     except OSError:
         os.close(descriptor)
         raise
-    return FileLock(path, descriptor, was_copied=before is not None and before.inode not in (0, inode))
+    return FileLock(path, descriptor, was_copied=was_copied)
 
 
 def lock_holder(path: Path) -> LockHolder | None:
@@ -90,6 +90,12 @@ def read_holder(path: Path) -> LockHolder | None:
         return codec.loads(read_regular(path, SMALL_FILE_BYTES), LockHolder)
     except (OSError, ValueError):
         return None
+
+
+def is_copy(path: Path) -> bool:
+    """The file on `path` was never locked itself: it is a copy of one that was, and so is what stands beside it."""
+    holder = read_holder(path)
+    return holder is not None and holder.inode not in (0, os.stat(path, follow_symlinks=False).st_ino)
 
 
 def is_gone(holder: LockHolder) -> bool:

@@ -2,7 +2,9 @@
 
 import contextlib
 import hashlib
+import itertools
 import os
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -43,13 +45,24 @@ class Piece:
 class TailReader:
     """Reads `path` from `start` on; None: from the beginning, as generation `first_gen`.
 
-    `was_copied`: with all around it the file is a copy, so that another inode does not make another file of it.
+    `earlier` gives the positions that were kept before, the newest first: a file that lost its end is read on behind
+    the last of the known lines that stands in it. `was_copied`: with all around it the file is a copy, so that another
+    inode does not make another file of it; `to_keep` is then the place in the copy, until its owner has kept it.
     """
 
     def __init__(
-        self, path: Path, *, start: Position | None, first_gen: int, limit_bytes: int, was_copied: bool = False
+        self,
+        path: Path,
+        *,
+        start: Position | None,
+        first_gen: int,
+        limit_bytes: int,
+        earlier: Callable[[], Iterable[Position]] = tuple,
+        was_copied: bool = False,
     ) -> None:
         self.path = path
+        self.to_keep: Position | None = None
+        self._earlier = earlier
         self._limit_bytes = limit_bytes
         self._start = start
         self._was_copied = was_copied
@@ -81,14 +94,15 @@ class TailReader:
     def position_at(self, end: int) -> Position:
         """The position behind a line that the last `read` brought."""
         assert self._descriptor is not None
-        return Position(gen=self._gen, end=end, tail=self._tail_at(end), inode=self._inode, head=self._head)
+        tail = mark(line_before(self._descriptor, end, self._limit_bytes))
+        return Position(gen=self._gen, end=end, tail=tail, inode=self._inode, head=self._head)
 
     def read(self, up_to: int | None = None) -> Piece:
         """The next complete lines, of a chunk of 256 KiB; in the newest file not beyond `up_to`. Raises OSError.
 
         A replaced file is read to its end before the new one is begun; a piece never mixes the two.
         """
-        if self._descriptor is None and not self._open():
+        if not self.open():
             return Piece(lines=[], more=False)
         assert self._descriptor is not None
         replaced = self._is_replaced()
@@ -115,9 +129,12 @@ class TailReader:
     def _next_file(self) -> Piece:
         self.close()
         self._gen += 1
-        return Piece(lines=[], more=self._open())
+        return Piece(lines=[], more=self.open())
 
-    def _open(self) -> bool:
+    def open(self) -> bool:
+        """Whether there is a file to read: as `read` does. Raises OSError."""
+        if self._descriptor is not None:
+            return True
         try:
             descriptor = os.open(self.path, os.O_RDONLY | OPEN_FLAGS)
         except FileNotFoundError:
@@ -125,6 +142,7 @@ class TailReader:
         self._descriptor = descriptor
         try:
             self._inode = os.fstat(descriptor).st_ino
+            self._head = self._first_line_mark()
             self._go_to(0 if self._start is None else self._place_of(descriptor, self._start))
         except OSError:
             self.close()
@@ -133,16 +151,25 @@ class TailReader:
         return True
 
     def _place_of(self, descriptor: int, start: Position) -> int:
-        """The offset to go on at, the generation counted on if it is not the file that `start` speaks of."""
-        if start.inode == self._inode or (self._was_copied and start is self._start):
-            size = os.fstat(descriptor).st_size
-            if size >= start.end and self._tail_at(start.end) == start.tail:
-                return start.end
-            if 0 < size < start.end and self._first_line_mark() == start.head:
-                self._gen += 1  # what is written behind it may end where a lost line ended, and be the same
-                return size
-        self._gen += 1
-        return 0
+        """The offset to go on at. The generation is counted on if it is not the file that `start` speaks of, or lost
+        its end: what is written there now may end where a lost line ended.
+        """
+        is_copy = self._was_copied and start is self._start and start.inode not in (0, self._inode)
+        place = self._last_that_stands(descriptor, start) if is_copy or start.inode == self._inode else None
+        if place is not start:
+            self._gen += 1
+        end = 0 if place is None else place.end
+        if is_copy:
+            self.to_keep = self.position_at(end)
+        return end
+
+    def _last_that_stands(self, descriptor: int, start: Position) -> Position | None:
+        for each in itertools.chain((start,), self._earlier()):
+            if each.inode != start.inode:
+                return None
+            if stands(descriptor, each.end, each.tail, self._limit_bytes):
+                return each
+        return None
 
     def _is_replaced(self) -> bool:
         with contextlib.suppress(FileNotFoundError):
@@ -165,10 +192,6 @@ class TailReader:
         self._known = self._last_line = line_before(self._descriptor, offset, self._limit_bytes)
         self._head = self._first_line_mark()
 
-    def _tail_at(self, end: int) -> str:
-        assert self._descriptor is not None
-        return tail_mark(self._descriptor, end, self._limit_bytes)
-
     def _first_line_mark(self) -> str:
         """Of the first line, at most its first 64 bytes; empty while it is not complete."""
         assert self._descriptor is not None
@@ -176,19 +199,22 @@ class TailReader:
         return mark(first) if newline or len(first) == MARK_BYTES else ""
 
 
-def tail_mark(descriptor: int, end: int, limit_bytes: int) -> str:
-    """`Position.tail` of the file's line that ends at `end`."""
-    return mark(line_before(descriptor, end, limit_bytes))
+def stands(descriptor: int, end: int, tail: str, limit_bytes: int) -> bool:
+    """Whether the line that ended at `end`, with this `tail`, is there still. Raises OSError."""
+    if os.fstat(descriptor).st_size < end:
+        return False
+    line = line_before(descriptor, end, limit_bytes)
+    return tail in (mark(line), mark(line[-MARK_BYTES:]))  # the second is what `tail` was before the first release
 
 
 def line_before(descriptor: int, end: int, limit_bytes: int) -> bytes:
     """What stands before `end` from the beginning of its line on: at least 64 bytes, at most the limit."""
-    for size in (BLOCK_BYTES, limit_bytes):
-        wanted = min(size, end)
-        block = os.pread(descriptor, wanted, end - wanted)
-        if b"\n" in block[:-1] or wanted == end:
-            break
-    return last_line(block, limit_bytes)
+    size = min(BLOCK_BYTES, end)
+    while True:
+        block = os.pread(descriptor, size, end - size)
+        if b"\n" in block[:-1] or size >= min(end, limit_bytes):
+            return last_line(block, limit_bytes)
+        size = min(2 * size, end)
 
 
 def last_line(block: bytes, limit_bytes: int) -> bytes:

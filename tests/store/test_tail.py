@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -212,25 +213,37 @@ def test_each_new_file_is_a_generation(path: Path, open_reader: Open):
     assert gens == [1, 2, 3, 3]
 
 
-def test_behind_a_lost_end_reading_goes_on_at_the_end(path: Path, open_reader: Open):
-    reader = open_reader()
-    append(path, b"first\nsecond\nthird\n")
-    assert len(texts(reader)) == 3
-    os.truncate(path, 13)
-    assert texts(reader) == []
-    append(path, b"fourth\n")
-    assert texts(reader) == [b"fourth"]
+@pytest.mark.parametrize("is_restarted", [False, True])
+@pytest.mark.parametrize("rest", [13, 15])
+def test_behind_a_lost_end_reading_goes_on_behind_the_last_line_that_stands(path: Path, is_restarted: bool, rest: int):
+    """Also where something is written before anybody looks: as long as what was lost, shorter or longer."""
+    for written in (b"fourth\n", b"a\n", b"third\n", b"something longer\nand more\n"):
+        path.unlink(missing_ok=True)
+        with contextlib.closing(Subject(path)) as subject:
+            append(path, b"first\nsecond\nthird\n")
+            assert len(subject.read(None)) == 3
+            if is_restarted:
+                subject.close()
+            os.truncate(path, rest)
+            append(path, written)
+            lost_and_written = path.read_bytes()[13:]
+            is_the_same = lost_and_written == b"third\n"
+            assert subject.read(None) == ([] if is_the_same else lost_and_written.splitlines())
+            append(path, b"last\n")
+            assert subject.read(None) == [b"last"]
 
 
-def test_a_lost_end_is_noticed_though_nobody_asked_for_a_position(path: Path, open_reader: Open):
-    """The reader was opened on an empty file: it took the first line's mark only when a position was asked for."""
-    append(path, b"")
-    reader = open_reader()
-    texts(reader)
-    append(path, b"first\nsecond\n")
-    assert texts(reader) == [b"first", b"second"]
-    os.truncate(path, 6)
-    assert texts(reader) == []
+def test_a_lost_end_is_found_again_at_each_start(path: Path):
+    """Lost once: a result that was written where the first start had gone on was passed over by the second."""
+    with contextlib.closing(Subject(path)) as subject:
+        append(path, b"first\nsecond, a long one\n")
+        assert len(subject.read(None)) == 2
+        os.truncate(path, 6)
+        subject.close()
+        assert subject.read(None) == []
+        subject.close()
+        append(path, b"third\n")
+        assert subject.read(None) == [b"third"]
 
 
 def test_a_torn_line_that_was_cut_back_is_read_once_it_is_written_again(path: Path, open_reader: Open):
@@ -322,17 +335,17 @@ def test_reading_goes_on_at_a_position(path: Path, open_reader: Open):
         (b"", []),
         (b"other\n", [b"other"]),
         (b"other\nand more lines\n", [b"other", b"and more lines"]),
-        (b"first\nchanged\n", [b"first", b"changed"]),
+        (b"first\nchanged\n", [b"changed"]),
     ],
     ids=repr,
 )
-def test_a_start_finds_the_same_file_with_other_content(
-    path: Path, open_reader: Open, content: bytes, expected: list[bytes]
-):
-    append(path, b"first\nsecond\n")
-    _, position = read_all(open_reader())
-    rewrite(path, content)
-    assert texts(open_reader(position)) == expected
+def test_a_start_finds_the_same_file_with_other_content(path: Path, content: bytes, expected: list[bytes]):
+    with contextlib.closing(Subject(path)) as subject:
+        append(path, b"first\nsecond\n")
+        assert len(subject.read(None)) == 2
+        subject.close()
+        rewrite(path, content)
+        assert subject.read(None) == expected
 
 
 def test_a_start_finds_another_file_with_the_same_content(path: Path, open_reader: Open):
@@ -524,7 +537,7 @@ class Model:
     """What a reader of rule 3.4 delivers, from whole contents in place of marks.
 
     `end` is behind the last line that was delivered of `reading`, `known` what stood before it, `kept` what
-    a crash leaves.
+    a crash leaves: that for each line.
     """
 
     named: ModelFile | None = None
@@ -532,7 +545,7 @@ class Model:
     end: int = 0
     known: bytes = b""
     held: bool = False
-    kept: tuple[ModelFile | None, int, bytes] = (None, 0, b"")
+    kept: list[tuple[ModelFile | None, int, bytes]] = Factory(lambda: [(None, 0, b"")])
 
     def append(self, content: bytes) -> None:
         self.named = self.named or ModelFile()
@@ -541,7 +554,7 @@ class Model:
     def restart(self) -> None:
         """Nobody holds the file that was being read; what is known is what was kept with the last line."""
         self.held = False
-        self.reading, self.end, self.known = self.kept
+        self.reading, self.end, self.known = self.kept[-1]
 
     def read(self, up_to: int | None) -> list[bytes]:
         lines: list[bytes] = []
@@ -563,22 +576,19 @@ class Model:
     def _place(self) -> None:
         assert self.reading is not None
         content = self.reading.content
-        if len(content) >= self.end and end_of(content[: self.end]) == end_of(self.known):
-            return
-        if 0 < len(content) < self.end and first_line(content) == first_line(self.known) is not None:
-            self.end = len(content)
-        else:
-            self.end = 0
+        of_this_file = itertools.takewhile(lambda each: each[0] is self.reading, reversed(self.kept))
+        known_to = [(self.end, self.known), *((end, known) for _, end, known in of_this_file), (0, b"")]
+        self.end = next(end for end, known in known_to if end_of(content[:end]) == end_of(known))
         self.known = content[: self.end]
 
     def _take(self, up_to: int | None) -> list[bytes]:
         assert self.reading is not None
         content = self.reading.content if up_to is None else self.reading.content[:up_to]
         *lines, _ = content[self.end :].split(b"\n")
-        self.end += sum(len(line) + 1 for line in lines)
-        self.known = self.reading.content[: self.end]
-        if lines:
-            self.kept = self.reading, self.end, self.known
+        for line in lines:
+            self.end += len(line) + 1
+            self.known = content[: self.end]
+            self.kept.append((self.reading, self.end, self.known))
         return lines
 
 
@@ -588,22 +598,20 @@ def end_of(content: bytes) -> bytes:
     return content[-max(len(line) + 1, MARK_BYTES) :]
 
 
-def first_line(content: bytes) -> bytes | None:
-    first, newline, _ = content[:MARK_BYTES].partition(b"\n")
-    return first if newline or len(first) == MARK_BYTES else None
-
-
 @define
 class Subject:
-    """The real reader on a real file, its position kept as the event log does: behind the last line delivered."""
+    """The real reader on a real file, its positions kept as the event log does: behind each line delivered."""
 
     path: Path
-    position: Position | None = None
+    kept: list[Position] = Factory(list)
     reader: TailReader | None = None
 
     def open(self) -> TailReader:
         if self.reader is None:
-            self.reader = TailReader(self.path, start=self.position, first_gen=1, limit_bytes=LIMIT_BYTES)
+            start = self.kept[-1] if self.kept else None
+            self.reader = TailReader(
+                self.path, start=start, first_gen=1, limit_bytes=LIMIT_BYTES, earlier=lambda: reversed(self.kept)
+            )
         return self.reader
 
     def close(self) -> None:
@@ -619,7 +627,7 @@ class Subject:
             for line in piece.lines:
                 assert isinstance(line, Line)
                 found.append(line.text)
-                self.position = reader.position_at(line.end)
+                self.kept.append(reader.position_at(line.end))
             if not piece.more:
                 return found
         raise AssertionError("the reader always says that there is more")

@@ -174,6 +174,57 @@ def test_what_was_in_hand_at_a_session_at_rest_is_done_where_it_is_restored(home
     assert typed(home, "omkd verify").endswith("consistent\n")
 
 
+def test_what_was_done_while_it_was_copied_is_consistent_in_the_copy_and_told_once(
+    home: Place, other_home: Place
+) -> None:
+    """The hand-out, its start, its result and what the worker said are in the copy's log, and in no file of it."""
+    files, log = recipe("backup").split("cp -a")
+    with running_daemon(home) as daemon:
+        client = daemon.client()
+        add_shell(client)
+        assert result(client, send(client, "echo before")) == ("success", "before")
+        typed(home, files)
+        assert result(client, send(client, "echo meanwhile")) == ("success", "meanwhile")
+        append(home.session.worker("w").events, {"PersonNeeded": {"text": "which port?", "worker_id": "w"}})
+        wait_until(lambda: events_called(home, "PersonNeeded") != [], "it is not read")
+        assert typed(home, f"cd .local/state/omk/sessions; cp -a{log}").endswith("consistent\n")
+        client.call("omkd.shutdown", workers=True)
+        assert daemon.process.wait(DEADLINE_S) == 0
+    (home.root / "omk-backup").rename(other_home.root / "omk-backup")
+    typed(other_home, recipe("restore"))
+    for start in ("first", "second"):
+        with running_daemon(other_home) as daemon:
+            client = daemon.client()
+            with consistent(client):
+                assert result(client, send(client, f"echo {start}")) == ("success", start)
+            client.call("omkd.shutdown", workers=True)
+            assert daemon.process.wait(DEADLINE_S) == 0
+    assert len(events_called(other_home, "PersonNeeded")) == 1
+    assert events_called(other_home, "LineRejected") == []
+    assert [each["copied"] for each in events_called(other_home, "DaemonStarted")] == [False, True, False]
+    assert typed(other_home, "omkd verify").endswith("consistent\n")
+
+
+def test_a_worker_that_was_removed_while_it_was_copied_does_not_come_back(home: Place, other_home: Place) -> None:
+    """Its directory is in the copy: as a stranger's, with a heartbeat of its last host, it would be handed tasks."""
+    files, log = recipe("backup").split("cp -a")
+    with running_daemon(home) as daemon:
+        client = daemon.client()
+        add_shell(client)
+        assert result(client, send(client, "echo before")) == ("success", "before")
+        typed(home, files)
+        client.call("worker.remove", name="w")
+        assert typed(home, f"cd .local/state/omk/sessions; cp -a{log}").endswith("consistent\n")
+    (home.root / "omk-backup").rename(other_home.root / "omk-backup")
+    typed(other_home, recipe("restore"))
+    with running_daemon(other_home) as daemon:
+        client = daemon.client()
+        assert client.call("worker.list")["workers"] == []
+        assert client.call("omkd.verify")["findings"] == []
+        assert list(other_home.session.workers.iterdir()) == []
+        assert len(list((other_home.session.path / "removed").glob("w.*/outbox.jsonl"))) == 1
+
+
 def test_a_result_that_comes_to_stand_where_a_lost_one_stood_is_taken(home: Place) -> None:
     """The copy of the workers' files is older than that of the log, which has what came in between."""
     with running_daemon(home) as daemon:
