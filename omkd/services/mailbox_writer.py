@@ -23,6 +23,7 @@ from omkd.protocol.events import (
     TaskCancelled,
     TaskCancelRequested,
     TaskDispatched,
+    TaskFinished,
     TaskLost,
     TaskRequeued,
     Unit,
@@ -110,7 +111,9 @@ class MailboxWriter:
                     self._take_cancel(event)
                 case DecisionAnswered() | DecisionExpired() if unit.src is None:
                     self._take_decision(event, unit.by)
-                case TaskRequeued() | TaskLost() | TaskCancelled() if unit.src is None and event.worker is not None:
+                case TaskRequeued() | TaskLost() | TaskCancelled() | TaskFinished() if (
+                    unit.src is None and event.worker is not None
+                ):
                     self._write_and_reconcile(event.worker)
                 case WorkerRegistered() | WorkerUpdated():
                     self._write_and_reconcile(event.worker)

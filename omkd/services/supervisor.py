@@ -18,6 +18,7 @@ from omkd.protocol.scalars import I32, U32, HandoutId, Seq, WorkerName
 from omkd.protocol.version import __version__
 from omkd.store.event_log import Draft, LogWriteFailed
 from omkd.store.locks import LockHeld, take_lock
+from omkd.worker.files import RunFiles, recorded_result
 from omkd.worker.processes import end_agent, end_leftovers
 
 from .heartbeats import read_heartbeat
@@ -296,18 +297,20 @@ class Supervisor:
         return [handout_id(task.id, task.handout) for task in in_hand if task.started is not None]
 
     async def _interrupt(self, entry: WorkerEntry, task: TaskEntry) -> None:
-        if task.started is None:
+        """A result that its host had recorded counts, reported or not; else the run is interrupted."""
+        recorded = self._recorded(entry, task)
+        if recorded is None and task.started is None:
             await self._record(TaskCancelled(task_id=task.id, worker=entry.name, reason=task.cancel_reason or ""))
             return
-        line = OutboxLine(
-            task_id=handout_id(task.id, task.handout),
-            status=ResultStatus.FAILED,
-            summary="its host died",
-            outcome=Outcome.INTERRUPTED,
-        )
-        verdict = judge_result(self._hub.state, entry, line, self._hub.now())
+        verdict = judge_result(self._hub.state, entry, recorded or interrupted(task), self._hub.now())
         if not isinstance(verdict, Rejected):
             await self._record(*verdict)
+
+    def _recorded(self, entry: WorkerEntry, task: TaskEntry) -> OutboxLine | None:
+        """What a dead host wrote of a hand-out; an agent that knew the place may have written of another one."""
+        handout = handout_id(task.id, task.handout)
+        line = recorded_result(RunFiles(self._hub.session.worker(entry.name).run(task.id, handout)))
+        return line if line is not None and line.task_id == handout else None
 
     async def _record(self, *events: Event) -> None:
         """Records what happened, as soon as the disk takes it."""
@@ -323,6 +326,15 @@ class Supervisor:
 
 def is_begun_or_cancelled(task: TaskEntry) -> bool:
     return task.started is not None or task.cancel_reason is not None
+
+
+def interrupted(task: TaskEntry) -> OutboxLine:
+    return OutboxLine(
+        task_id=handout_id(task.id, task.handout),
+        status=ResultStatus.FAILED,
+        summary="its host died",
+        outcome=Outcome.INTERRUPTED,
+    )
 
 
 def exited(

@@ -1,8 +1,16 @@
 """The files of a run, `runs/<task id>/<hand-out>/`."""
 
+import logging
 from pathlib import Path
 
 from attrs import frozen
+
+from omkd.protocol import codec
+from omkd.protocol.limits import WORKER_LINE_BYTES
+from omkd.protocol.records import OutboxLine
+from omkd.store.files import read_regular
+
+log = logging.getLogger(__name__)
 
 
 @frozen
@@ -44,3 +52,14 @@ class RunFiles:
     @property
     def record(self) -> Path:
         return self.path / "run.json"
+
+
+def recorded_result(files: RunFiles) -> OutboxLine | None:
+    """What a host wrote before it died, the outbox line not yet. None also if that cannot be read."""
+    try:
+        return codec.loads(read_regular(files.result, WORKER_LINE_BYTES), OutboxLine)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        log.error("%s cannot be used: %s", files.result, error)
+        return None

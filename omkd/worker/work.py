@@ -12,19 +12,18 @@ import trio
 from attrs import frozen
 
 from omkd.protocol import codec
-from omkd.protocol.limits import WORKER_LINE_BYTES
 from omkd.protocol.records import OutboxLine, Outcome, ResultStatus
 from omkd.protocol.scalars import HandoutId
-from omkd.store.files import append_line, atomic_write, read_regular
+from omkd.store.files import append_line, atomic_write
 from omkd.store.session import WorkerDir
 
 from .acp_keeper import Keeper
 from .acp_questions import Answers
 from .acp_run import run_acp_handout
-from .files import RunFiles
+from .files import RunFiles, recorded_result
 from .heartbeat import BUSY, READY, write_heartbeat
 from .host_log import rotate_host_log
-from .mailbox import Handout, Mailbox, read_result
+from .mailbox import Handout, Mailbox
 from .output import output_limit, trim_streams
 from .processes import end_agent, end_leftovers
 from .report import Cancelled, End, Interrupted, report_for
@@ -227,17 +226,6 @@ def has_begun(worker: WorkerDir, handout: Handout) -> bool:
         return False
     files = files_of(worker, handout)
     return files.record.exists() or files.result.exists()
-
-
-def recorded_result(files: RunFiles) -> OutboxLine | None:
-    """What a host wrote before it died, the outbox line not yet. None also if that cannot be read."""
-    try:
-        return read_result(read_regular(files.result, WORKER_LINE_BYTES))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        log.error("%s cannot be used: %s", files.result, error)
-        return None
 
 
 def unusable(handout: Handout) -> OutboxLine:

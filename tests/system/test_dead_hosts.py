@@ -1,15 +1,31 @@
 """Workers of ours whose host hangs or does not run: a restart replaces it, and a cancel ends what it has in hand."""
 
 import os
+import resource
 import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from system_kit import FOREVER, add_shell, consistent, is_alive, lines_of, refusal, send, state, wait, wait_worker
+from system_kit import (
+    FOREVER,
+    add_shell,
+    consistent,
+    fifo,
+    is_alive,
+    lines_of,
+    open_gate,
+    refusal,
+    result,
+    send,
+    state,
+    wait,
+    wait_worker,
+)
 
 from omkd.protocol import codec
+from omkd.protocol.scalars import HandoutId, TaskId
 from tests.kit import Client, Place, events_called, json_lines, running_daemon, wait_until
 
 
@@ -153,6 +169,37 @@ def kill_host(client: Client) -> None:
     pid = int(client.call("worker.get", name="w")["pid"])
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: client.call("worker.get", name="w")["pid"] != pid, "its end is not seen")
+
+
+# --- a result that is recorded and not reported ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_a_result_that_a_host_recorded_and_could_not_report_before_it_died_for_good_counts(
+    client: Client, place: Place, cancelled: bool
+) -> None:
+    """It was taken for interrupted, and run a second time. Its host died between result.json and the outbox line."""
+    add_shell(client, grace_secs=0)
+    host, directory = host_pid(client), place.session.worker("w")
+    result(client, send(client, "seq 1000"))
+    gate = fifo(place)
+    id = send(client, f"echo ran >> {place.root}/runs; cat {gate}")
+    lines_of(place.root / "runs")
+    wait_until(lambda: state(client, id) == "running", "its start is not read")
+    limit = directory.outbox.stat().st_size
+    resource.prlimit(host, resource.RLIMIT_FSIZE, (limit, limit))
+    open_gate(gate)
+    wait_until((directory.run(TaskId(id), HandoutId(id)) / "result.json").exists, "no result")
+    if cancelled:
+        client.call("task.cancel", ids=[id])
+    os.kill(host, signal.SIGKILL)
+    assert wait(client, id)[0]["state"] == "success"
+    done = {"done": {"id": id}}
+    wait_until(lambda: directory.control.exists() and done in json_lines(directory.control), "its host would report it")
+    client.call("worker.restart", name="w")
+    wait(client, send(client, "true"))
+    assert len(lines_of(place.root / "runs")) == 1
+    assert events_called(place, "LineRejected") == []
 
 
 # --- what would wait for ever ------------------------------------------------------------------------------------
