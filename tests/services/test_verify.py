@@ -10,6 +10,7 @@ import pytest
 import trio
 from attrs import define
 
+from omkd.core.decisions import ending_of
 from omkd.core.state import State
 from omkd.protocol import codec
 from omkd.protocol.events import (
@@ -38,6 +39,7 @@ from omkd.protocol.events import (
 from omkd.protocol.methods import FindingKind, VerifyResult
 from omkd.protocol.records import ResultStatus, WorkerResult, WorkerSpec, WorkerTask
 from omkd.protocol.scalars import U32, U64, Ns, Seq, TaskId, WorkerName
+from omkd.protocol.timestamps import format_ns
 from omkd.protocol.version import LOG_FORMAT
 from omkd.services.dispatcher import dispatch
 from omkd.services.escalation_writer import EscalationWriter
@@ -543,6 +545,25 @@ async def test_a_line_that_was_passed_over_is_found(session: SessionDir):
         [found] = world.verify().findings
     assert found.kind is FindingKind.OUTBOX
     assert found.what.startswith(f"{outbox}: the line at byte 0 was passed over")
+
+
+async def test_that_a_question_is_over_said_by_both_sides_at_once_is_no_line_passed_over(session: SessionDir):
+    async with open_world(session) as world:
+        world.record(registered(session))
+        await world.send("a")
+        choice = {"id": "yes", "label": "Yes", "kind": "allow_once"}
+        question = {"decision_id": "a-1", "summary": "?", "worker": CODER, "task_id": "a"}
+        asked = {**question, "handout": 1, "choices": [choice], "expires": format_ns(2 * 10**18)}
+        append(session.worker(CODER).events, {"TaskStarted": {"task_id": "a"}}, {"DecisionRequested": asked})
+        await world.read()
+        world.record(*ending_of(world.hub.state.decisions.open["a-1"], "nobody answered"))
+        append(session.worker(CODER).events, {"DecisionExpired": {**question, "reason": "its time is up"}})
+        append(session.worker(CODER).events, {"PersonNeeded": {"text": "recorded, and behind it"}})
+        await world.read()
+        assert world.verify().findings == []
+        edit(session.worker(CODER).events, b"DecisionExpired", b"DecisionForgot!")
+        [found] = world.verify().findings
+        assert "was passed over" in found.what
 
 
 async def test_a_file_that_was_replaced_or_cut_is_not_compared(settled: SessionDir):
