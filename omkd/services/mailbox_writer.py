@@ -20,6 +20,7 @@ from omkd.protocol.events import (
     ByWorker,
     DecisionAnswered,
     DecisionExpired,
+    Event,
     TaskCancelled,
     TaskCancelRequested,
     TaskDispatched,
@@ -33,7 +34,7 @@ from omkd.protocol.events import (
 )
 from omkd.protocol.handout import handout_id
 from omkd.protocol.records import CancelHandout
-from omkd.protocol.scalars import HandoutId, Seq, WorkerName
+from omkd.protocol.scalars import HandoutId, Seq, TaskId, WorkerName
 from omkd.store.event_log import Draft, LogWriteFailed
 
 from .hub import Hub
@@ -66,19 +67,26 @@ class Retry:
 
 @define
 class MailboxWriter:
-    """`position`: the last unit whose consequences are written, or wait in `_retries` to be found by reconciling."""
+    """`position`: the last unit whose consequences are written, or wait in `_retries` to be found by reconciling.
+
+    `_in_hand`: as the units up to there say. The state is ahead of it, by what a loss of power may take.
+    """
 
     hub: Hub
     position: Seq = Seq(0)
+    _in_hand: dict[WorkerName, dict[TaskId, HandoutId]] = Factory(dict)
     _lines: dict[WorkerName, dict[HandoutId, bytes]] = Factory(dict)
     _renewing: set[WorkerName] = Factory(set)
     _retries: dict[WorkerName, Retry] = Factory(dict)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Reconciles every worker, then follows the log until cancelled."""
-        await self.hub.log.commit(self.hub.log.written)
+        while self.hub.log.committed < self.hub.log.written:
+            await self.hub.log.commit(self.hub.log.written)
         self.position = self.hub.log.committed
         for worker in list(self.hub.state.roster.workers.values()):
+            in_hand = self.hub.state.ledger.in_hand(worker.name).values()
+            self._in_hand[worker.name] = {task.id: handout_id(task.id, task.handout) for task in in_hand}
             self._attempt(worker, self._reconcile)
         task_status.started()
         while True:
@@ -104,6 +112,7 @@ class MailboxWriter:
 
     def _take(self, unit: Unit) -> None:
         for event in unit.events:
+            self._note_in_hand(event)
             match event:
                 case TaskDispatched():
                     self._take_handout(event)
@@ -119,6 +128,15 @@ class MailboxWriter:
                     self._write_and_reconcile(event.worker)
                 case _:
                     pass
+
+    def _note_in_hand(self, event: Event) -> None:
+        match event:
+            case TaskDispatched():
+                self._in_hand.setdefault(event.worker, {})[event.task_id] = handout_id(event.task_id, event.handout)
+            case TaskRequeued() | TaskLost() | TaskCancelled() | TaskFinished() if event.worker is not None:
+                self._in_hand.get(event.worker, {}).pop(event.task_id, None)
+            case _:
+                pass
 
     def _write_and_reconcile(self, worker: WorkerName) -> None:
         """Lines that wait come first: reconciling would write them, and they would be written again."""
@@ -199,8 +217,7 @@ class MailboxWriter:
             if task.cancel_reason is not None:
                 self._cancel(entry, task)
         append_missing_answers(directory, self._answers(entry))
-        in_hand = self.hub.state.ledger.in_hand(entry.name).values()
-        append_missing_dones(directory, {handout_id(task.id, task.handout) for task in in_hand})
+        append_missing_dones(directory, set(self._in_hand.get(entry.name, {}).values()))
 
     def _note_renewal(self, entry: WorkerEntry) -> None:
         """Records that the inbox which is about to be made is not the one that the worker has worked from. Raises
