@@ -8,23 +8,16 @@ from typing import Final
 import trio
 from attrs import define, field
 
-from omkd.core.reports import Rejected, judge_result
 from omkd.core.roster import Sighting, WorkerEntry
-from omkd.core.task_entry import TaskEntry
-from omkd.protocol.events import ByOmkd, Event, TaskCancelled, WorkerExited
-from omkd.protocol.handout import handout_id
-from omkd.protocol.records import OutboxLine, Outcome, ResultStatus
-from omkd.protocol.scalars import I32, U32, HandoutId, Seq, WorkerName
+from omkd.protocol.events import WorkerExited
+from omkd.protocol.scalars import I32, U32, Seq, WorkerName
 from omkd.protocol.version import __version__
-from omkd.store.event_log import Draft, LogWriteFailed
-from omkd.store.locks import LockHeld, take_lock
-from omkd.worker.files import RunFiles, recorded_result
-from omkd.worker.processes import end_agent, end_leftovers
 
 from .heartbeats import read_heartbeat
 from .hosts import HIDDEN_FROM_HOSTS, Host, adopt_host, spawn_host
 from .hub import Hub, Wakeup
 from .mailbox_reader import MailboxReader
+from .reclaiming import Reclaimer, is_begun_or_cancelled
 from .worker_files import write_settings
 
 logger = logging.getLogger(__name__)
@@ -41,8 +34,6 @@ STOP_MARGIN_S: Final = 5.0
 
 LOCK_HELD_STATUS: Final = 6
 """omk-worker's exit status when another host was faster."""
-
-WRITE_RETRY_S: Final = 1.0
 
 
 @define
@@ -77,7 +68,7 @@ class Supervisor:
         max_restarts: Callable[[], int] = lambda: MAX_RESTARTS,
     ) -> None:
         self._hub = hub
-        self._reader = reader
+        self._reclaimer = Reclaimer(hub, reader)
         self._environment = {name: text for name, text in environment.items() if name not in HIDDEN_FROM_HOSTS}
         self._max_restarts = max_restarts
         self._charges: dict[WorkerName, Charge] = {}
@@ -89,12 +80,18 @@ class Supervisor:
         async with trio.open_nursery() as nursery:
             task_status.started()
             nursery.start_soon(self._wake_on_facts)
+            if self._hub.was_copied:
+                await self._reclaimer.reclaim_lost_runs(self._own_workers())
             while True:
-                for entry in [] if self._ends_hosts else list(self._hub.state.roster.workers.values()):
-                    if entry.runner is not None and not entry.foreign and entry.name not in self._charges:
+                for entry in [] if self._ends_hosts else self._own_workers():
+                    if entry.name not in self._charges:
                         charge = self._charges[entry.name] = Charge()
                         nursery.start_soon(self._look_after, charge, entry)
                 await self._look.wait()
+
+    def _own_workers(self) -> list[WorkerEntry]:
+        workers = self._hub.state.roster.workers.values()
+        return [entry for entry in workers if entry.runner is not None and not entry.foreign]
 
     async def _wake_on_facts(self) -> None:
         seen = Seq(0)
@@ -165,7 +162,7 @@ class Supervisor:
         """What a worker that lacks a host was to cancel is cancelled when this returns, if its lock can be taken."""
         if self.lacks_host(worker):
             entry = self._hub.state.roster.workers[worker]
-            await self._take_back(entry, lambda task: task.cancel_reason is not None)
+            await self._reclaimer.reclaim(entry, lambda task: task.cancel_reason is not None)
 
     async def _look_after(self, charge: Charge, entry: WorkerEntry) -> None:
         try:
@@ -188,7 +185,7 @@ class Supervisor:
             if not charge.wanted:
                 await self._record(exited(entry, status, failure=False))
                 if status != 0:
-                    await self._end_leftovers(entry)
+                    await self._reclaimer.end_leftovers_of(entry)
             elif charge.asked:
                 restarts, charge.asked, charge.told = 0, False, trio.Event()
                 await self._record(exited(entry, status, failure=False))
@@ -198,13 +195,16 @@ class Supervisor:
                 await self._record(exited(entry, status, restarts=allowed, failure=True))
                 entry.seen.gave_up = True
                 self._hub.work.wake()
-                await self._take_back(entry, is_begun_or_cancelled)
+                await self._reclaimer.reclaim(entry, is_begun_or_cancelled)
                 return
             else:
                 await self._record(exited(entry, status, restart=restarts, restarts=allowed, failure=status != 0))
                 with trio.move_on_after(min(RESTART_MAX_S, RESTART_FIRST_S * 2 ** (restarts - 1))):
                     await charge.hurry.wait()
                 charge.hurry = trio.Event()
+
+    async def _record(self, exit: WorkerExited) -> None:
+        await self._reclaimer.record(lambda: (exit,))
 
     async def _host_of(self, entry: WorkerEntry) -> Host:
         """The host that is there, or a new one; as soon as it can be had."""
@@ -262,79 +262,6 @@ class Supervisor:
         await trio.sleep(2 * grace_s + STOP_MARGIN_S)
         logger.warning("host of worker %s does not end, killed", entry.name)
         host.tell(signal.SIGKILL)
-
-    async def _take_back(self, entry: WorkerEntry, is_meant: Callable[[TaskEntry], bool]) -> None:
-        """Of what a dead host has in hand, what is meant waits in the queue again, or has ended if it was to be
-        cancelled; nothing of it is left running.
-        """
-        directory = self._hub.session.worker(entry.name)
-        try:
-            lock = take_lock(directory.lock)
-        except (LockHeld, OSError) as reason:
-            logger.warning("worker %s: what it had in hand stays there: %s", entry.name, reason)
-            return
-        try:
-            while self._reader.read(entry):
-                await trio.lowlevel.checkpoint()
-        except OSError as fault:
-            logger.warning("worker %s: what it had in hand stays there: %s", entry.name, fault)
-        else:
-            await self._end_leftovers(entry)
-            for task in [task for task in self._hub.state.ledger.in_hand(entry.name).values() if is_meant(task)]:
-                await self._interrupt(entry, task)
-        finally:
-            lock.release()
-
-    async def _end_leftovers(self, entry: WorkerEntry) -> None:
-        """Of a host that is dead: nothing of what it had begun runs when this returns, nor its agent."""
-        directory = self._hub.session.worker(entry.name)
-        for handout in self._begun(entry):
-            await end_leftovers(directory, handout)
-        await end_agent(directory)
-
-    def _begun(self, entry: WorkerEntry) -> list[HandoutId]:
-        in_hand = self._hub.state.ledger.in_hand(entry.name).values()
-        return [handout_id(task.id, task.handout) for task in in_hand if task.started is not None]
-
-    async def _interrupt(self, entry: WorkerEntry, task: TaskEntry) -> None:
-        """A result that its host had recorded counts, reported or not; else the run is interrupted."""
-        recorded = self._recorded(entry, task)
-        if recorded is None and task.started is None:
-            await self._record(TaskCancelled(task_id=task.id, worker=entry.name, reason=task.cancel_reason or ""))
-            return
-        verdict = judge_result(self._hub.state, entry, recorded or interrupted(task), self._hub.now())
-        if not isinstance(verdict, Rejected):
-            await self._record(*verdict)
-
-    def _recorded(self, entry: WorkerEntry, task: TaskEntry) -> OutboxLine | None:
-        """What a dead host wrote of a hand-out; an agent that knew the place may have written of another one."""
-        handout = handout_id(task.id, task.handout)
-        line = recorded_result(RunFiles(self._hub.session.worker(entry.name).run(task.id, handout)))
-        return line if line is not None and line.task_id == handout else None
-
-    async def _record(self, *events: Event) -> None:
-        """Records what happened, as soon as the disk takes it."""
-        while True:
-            try:
-                self._hub.log.append(Draft(by=ByOmkd(), events=events))
-            except LogWriteFailed as failure:
-                logger.warning("%s; tried again", failure)
-                await trio.sleep(WRITE_RETRY_S)
-            else:
-                return
-
-
-def is_begun_or_cancelled(task: TaskEntry) -> bool:
-    return task.started is not None or task.cancel_reason is not None
-
-
-def interrupted(task: TaskEntry) -> OutboxLine:
-    return OutboxLine(
-        task_id=handout_id(task.id, task.handout),
-        status=ResultStatus.FAILED,
-        summary="its host died",
-        outcome=Outcome.INTERRUPTED,
-    )
 
 
 def exited(

@@ -53,6 +53,11 @@ class RunFiles:
     def record(self) -> Path:
         return self.path / "run.json"
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether its command may have run. A directory without run.json and result.json never began."""
+        return self.record.exists() or self.result.exists()
+
 
 def recorded_result(files: RunFiles) -> OutboxLine | None:
     """What a host wrote before it died, the outbox line not yet. None also if that cannot be read."""

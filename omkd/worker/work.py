@@ -221,11 +221,7 @@ def files_of(worker: WorkerDir, handout: Handout) -> RunFiles:
 
 
 def has_begun(worker: WorkerDir, handout: Handout) -> bool:
-    """Whether its command may have run. A directory without run.json and result.json never began."""
-    if not handout.has_usable_id:
-        return False
-    files = files_of(worker, handout)
-    return files.record.exists() or files.result.exists()
+    return handout.has_usable_id and files_of(worker, handout).has_begun
 
 
 def unusable(handout: Handout) -> OutboxLine:

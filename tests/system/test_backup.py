@@ -205,6 +205,31 @@ def test_what_was_done_while_it_was_copied_is_consistent_in_the_copy_and_told_on
     assert typed(other_home, "omkd verify").endswith("consistent\n")
 
 
+def test_what_was_begun_while_it_was_copied_is_interrupted_in_the_copy(home: Place, other_home: Place) -> None:
+    """No file of the copy tells of the run; it was run again as if it had never begun, which this worker forbids."""
+    files, log = recipe("backup").split("cp -a")
+    gate, ran = fifo(home), home.root / "ran"
+    with running_daemon(home) as daemon:
+        client = daemon.client()
+        add_shell(client, on_interrupt="fail")
+        typed(home, files)
+        task = send(client, f"echo once >> {ran}; cat {gate}")
+        wait_until(lambda: state(client, task) == "running", "it does not run")
+        assert typed(home, f"cd .local/state/omk/sessions; cp -a{log}").endswith("consistent\n")
+        open_gate(gate)
+        assert result(client, task)[0] == "success"
+        client.call("omkd.shutdown", workers=True)
+        assert daemon.process.wait(DEADLINE_S) == 0
+    (home.root / "omk-backup").rename(other_home.root / "omk-backup")
+    typed(other_home, recipe("restore"))
+    with running_daemon(other_home) as daemon:
+        client = daemon.client()
+        with consistent(client):
+            assert result(client, task) == ("failed", "its host died")
+            assert result(client, send(client, "echo since")) == ("success", "since")
+    assert ran.read_text() == "once\n"
+
+
 def test_a_worker_that_was_removed_while_it_was_copied_does_not_come_back(home: Place, other_home: Place) -> None:
     """Its directory is in the copy: as a stranger's, with a heartbeat of its last host, it would be handed tasks."""
     files, log = recipe("backup").split("cp -a")

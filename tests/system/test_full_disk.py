@@ -4,7 +4,9 @@ Two ways to fill it: a small tmpfs in a mount namespace of the daemon's own (a r
 /proc/PID/root), and RLIMIT_FSIZE, set on the running daemon (EFBIG at the same places, everywhere).
 """
 
+import os
 import resource
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +18,7 @@ import pytest
 
 from omkd.store.session import SessionDir
 from tests.kit import Client, Daemon, Place, events_called, json_lines, running_daemon, serves, wait_until
+from tests.system.system_kit import add_shell, fifo, open_gate, result, send, state, wait_worker
 
 SMALL_DISK = 'mount -t tmpfs -o size=1m none "$1" && exec "$2" -m omkd --state-dir "$1/sessions"'
 
@@ -119,6 +122,29 @@ def test_a_log_that_cannot_grow_refuses_sends_and_goes_on_when_it_can(place: Pla
         assert_goes_on(daemon.client(), answered)
         assert "torn" not in daemon.log.read_text()
     assert set(answered) <= {each["task_id"] for each in events_called(place, "TaskQueued")}
+
+
+def test_what_a_dead_worker_has_in_hand_waits_while_the_log_cannot_grow(place: Place) -> None:
+    """It ended the daemon: the last result of a worker that is given up was to be recorded on a full disk."""
+    config = place.root / "omkd.toml"
+    config.write_text("max_restarts = 0\n")
+    gate = fifo(place)
+    with running_daemon(place, "--config", str(config)) as daemon:
+        client = daemon.client()
+        add_shell(client)
+        host = wait_worker(client, "ready")["pid"]
+        task = send(client, f"cat {gate}; head -c 3000 /dev/zero | tr '\\0' x")
+        wait_until(lambda: state(client, task) == "running", "it does not run")
+        limit_files(daemon, log_size(place) + 1500)  # room for the end of the host, none for the result
+        open_gate(gate)
+        wait_until(lambda: len(json_lines(place.session.worker("w").outbox)) == 1, "the command does not end")
+        os.kill(host, signal.SIGKILL)
+        wait_until(lambda: events_called(place, "WorkerExited") != [], "nobody notices that the host is dead")
+        wait_until(lambda: daemon.log.read_text().count("nothing was recorded") > 1, "the result is not tried again")
+        limit_files(daemon, resource.RLIM_INFINITY)
+        assert result(client, task) == ("success", 3000 * "x")
+        assert client.call("omkd.verify")["findings"] == []
+        assert daemon.process.poll() is None
 
 
 def test_results_wait_in_their_outbox_while_the_log_cannot_grow(place: Place) -> None:
