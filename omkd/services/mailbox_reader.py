@@ -28,8 +28,8 @@ REJECTIONS_A_MINUTE: Final = 10
 """A fact each; past that, one LineRejected stands for many (design, §3.3)."""
 
 UNITS_LOOKED_AT: Final = 20_000
-"""Of the log, for what is known of a file that lost its end: half a second. What a power cut took, or what came while
-a session was copied, is younger."""
+"""Of the log, for what is known of a file that lost its end: a second. What a power cut took, or what came while a
+session was copied, is younger."""
 
 UNITS_A_LOOK: Final = 500
 MINUTE_S: Final = 60

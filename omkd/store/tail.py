@@ -164,12 +164,16 @@ class TailReader:
         return end
 
     def _last_that_stands(self, descriptor: int, start: Position) -> Position | None:
-        for each in itertools.chain((start,), self._earlier()):
-            if each.inode != start.inode:
-                return None
-            if stands(descriptor, each.end, each.tail, self._limit_bytes):
-                return each
-        return None
+        if self._stands(descriptor, start):
+            return start
+        if self._first_line_mark() != start.head:
+            return None  # not a line of it stands: the file was written anew
+        this_file = start.inode, start.head
+        of_it = itertools.takewhile(lambda each: (each.inode, each.head) == this_file, self._earlier())
+        return next((each for each in of_it if self._stands(descriptor, each)), None)
+
+    def _stands(self, descriptor: int, position: Position) -> bool:
+        return stands(descriptor, position.end, position.tail, self._limit_bytes)
 
     def _is_replaced(self) -> bool:
         with contextlib.suppress(FileNotFoundError):

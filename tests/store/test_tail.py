@@ -233,6 +233,14 @@ def test_behind_a_lost_end_reading_goes_on_behind_the_last_line_that_stands(path
             assert subject.read(None) == [b"last"]
 
 
+def test_a_file_that_is_written_anew_each_time_loses_no_line(path: Path):
+    """As by a worker that opens its outbox to write instead of to append."""
+    with contextlib.closing(Subject(path)) as subject:
+        for line in (b"a", b"b", b"a", b"c", b"b", b"a"):
+            rewrite(path, line + b"\n")
+            assert subject.read(None) == [line]
+
+
 def test_a_lost_end_is_found_again_at_each_start(path: Path):
     """Lost once: a result that was written where the first start had gone on was passed over by the second."""
     with contextlib.closing(Subject(path)) as subject:
@@ -576,10 +584,15 @@ class Model:
     def _place(self) -> None:
         assert self.reading is not None
         content = self.reading.content
-        of_this_file = itertools.takewhile(lambda each: each[0] is self.reading, reversed(self.kept))
-        known_to = [(self.end, self.known), *((end, known) for _, end, known in of_this_file), (0, b"")]
+        known_to = [(self.end, self.known)]
+        if first_line(content) == first_line(self.known):
+            known_to += [(end, known) for _, end, known in itertools.takewhile(self._is_of_it, reversed(self.kept))]
+        known_to.append((0, b""))
         self.end = next(end for end, known in known_to if end_of(content[:end]) == end_of(known))
         self.known = content[: self.end]
+
+    def _is_of_it(self, kept: tuple[ModelFile | None, int, bytes]) -> bool:
+        return kept[0] is self.reading and first_line(kept[2]) == first_line(self.known)
 
     def _take(self, up_to: int | None) -> list[bytes]:
         assert self.reading is not None
@@ -596,6 +609,11 @@ def end_of(content: bytes) -> bytes:
     """The last line, and at least 64 bytes."""
     line = content.removesuffix(b"\n").rpartition(b"\n")[2]
     return content[-max(len(line) + 1, MARK_BYTES) :]
+
+
+def first_line(content: bytes) -> bytes | None:
+    first, newline, _ = content[:MARK_BYTES].partition(b"\n")
+    return first if newline or len(first) == MARK_BYTES else None
 
 
 @define
