@@ -84,7 +84,7 @@ async def run_daemon(config: Config, notifier: Notifier) -> None:
         if make_private(directory):
             logger.warning("%s was open to others, and is no more: mode 0700", directory)
     async with held(config.session.lock) as lock, held(socket_lock(config.socket)):
-        await run_locked(config, notifier, was_copied=lock.was_copied)
+        await run_locked(config, notifier, lock)
 
 
 def own_directories(config: Config) -> list[Path]:
@@ -118,7 +118,8 @@ async def lock_or_heritage(path: Path) -> FileLock:
     return take_lock(path)
 
 
-async def run_locked(config: Config, notifier: Notifier, *, was_copied: bool) -> None:
+async def run_locked(config: Config, notifier: Notifier, lock: FileLock) -> None:
+    was_copied = lock.was_copied
     begun = load_newest(config.session) or Beginning(state=State())
     state, work = begun.state, Wakeup()
     progress = pulse.FoldProgress(notifier, time.monotonic)
@@ -139,7 +140,7 @@ async def run_locked(config: Config, notifier: Notifier, *, was_copied: bool) ->
             started = log.append(Draft(by=ByOmkd(), events=(daemon_started(state, was_copied=was_copied),)))
             await log.commit(started.seq)
             async with open_unix_listener(config.socket, config.passed_socket) as listener:
-                reason = await serve(config, notifier, hub, snapshots, listener, signals, started.ts)
+                reason = await serve(config, notifier, hub, snapshots, listener, signals, started.ts, lock)
             await record_stop(log, reason)
             with trio.move_on_after(LAST_SNAPSHOT_S):
                 await snapshots.take()
@@ -161,6 +162,7 @@ async def serve(
     listener: trio.SocketListener,
     signals: AsyncIterator[int],
     started: Ns,
+    lock: FileLock,
 ) -> str:
     """Runs the services until the daemon is asked to end; why it was."""
     live = LiveSettings(config.file, config.loaded)
@@ -196,6 +198,7 @@ async def serve(
             await nursery.start(snapshots.run)
             nursery.start_soon(finish_compactions, hub, reader)
             await nursery.start(run_server, listener, desk, HANDLERS)
+            lock.settle()
             gc.collect()
             gc.freeze()
             logger.info("session %s is served on %s", hub.session.path, config.socket)

@@ -186,6 +186,7 @@ class EscalationWriter:
         status = os.fstat(descriptor)
         if self._was_copied:
             self._pos = evolve(self._pos, inode=U64(status.st_ino))
+            self._save()
             self._was_copied = False
         if status.st_ino != self._pos.inode:
             logger.info("%s is another file than before: lines go on in it", self._path)

@@ -84,9 +84,11 @@ class MailboxReader:
         of a task before its result is recorded before it. Raises OSError, LogWriteFailed: they are read again then.
         """
         try:
-            outbox = self._mailbox(worker, OUTBOX)
+            outbox, events = self._mailbox(worker, OUTBOX), self._mailbox(worker, EVENTS)
+            for each in (outbox, events):
+                self._keep_place(each)
             size = outbox.reader.size()
-            more = self._read(worker, self._mailbox(worker, EVENTS), None)
+            more = self._read(worker, events, None)
             return more or self._read(worker, outbox, size)
         except LogWriteFailed:
             raise  # the files stay open: one may have been replaced, and has no name any more to be found by
@@ -117,11 +119,13 @@ class MailboxReader:
             known = self._mailboxes[worker.name, file] = Mailbox(worker.name, file, worker.seq, reader)
         return known
 
-    def _read(self, worker: WorkerEntry, mailbox: Mailbox, up_to: int | None) -> bool:
-        judge = self._judge_result if mailbox.file == OUTBOX else self._judge_event
+    def _keep_place(self, mailbox: Mailbox) -> None:
         if mailbox.reader.open() and mailbox.reader.to_keep is not None:
             self._record(mailbox, (), mailbox.reader.to_keep)
             mailbox.reader.to_keep = None
+
+    def _read(self, worker: WorkerEntry, mailbox: Mailbox, up_to: int | None) -> bool:
+        judge = self._judge_result if mailbox.file == OUTBOX else self._judge_event
         piece = mailbox.reader.read(up_to)
         for line in piece.lines:
             try:

@@ -76,6 +76,7 @@ class MailboxWriter:
     position: Seq = Seq(0)
     _in_hand: dict[WorkerName, dict[TaskId, HandoutId]] = Factory(dict)
     _lines: dict[WorkerName, dict[HandoutId, bytes]] = Factory(dict)
+    _unreconciled: set[WorkerName] = Factory(set)
     _renewing: set[WorkerName] = Factory(set)
     _retries: dict[WorkerName, Retry] = Factory(dict)
 
@@ -99,7 +100,7 @@ class MailboxWriter:
     def keep_inbox(self, entry: WorkerEntry) -> None:
         """One that was taken away is begun anew at once if something in it is unfinished."""
         if self.hub.state.ledger.in_hand(entry.name) and not os.path.lexists(self.hub.session.worker(entry.name).inbox):
-            self._write_and_reconcile(entry.name)
+            self._with_worker(entry.name, self._reconcile)
 
     def _follow(self) -> None:
         stored = self.hub.log.read_after(self.position, max_units=UNITS_PER_TURN, max_bytes=BYTES_PER_TURN)
@@ -109,6 +110,9 @@ class MailboxWriter:
         for name in list(self._lines):
             self._with_worker(name, self._append)
         self._lines.clear()
+        for name in self._unreconciled:  # once each: it reads all of a worker's files
+            self._with_worker(name, self._reconcile)
+        self._unreconciled.clear()
 
     def _take(self, unit: Unit) -> None:
         for event in unit.events:
@@ -123,9 +127,9 @@ class MailboxWriter:
                 case TaskRequeued() | TaskLost() | TaskCancelled() | TaskFinished() if (
                     unit.src is None and event.worker is not None
                 ):
-                    self._write_and_reconcile(event.worker)
+                    self._unreconciled.add(event.worker)
                 case WorkerRegistered() | WorkerUpdated():
-                    self._write_and_reconcile(event.worker)
+                    self._unreconciled.add(event.worker)
                 case _:
                     pass
 
@@ -137,13 +141,6 @@ class MailboxWriter:
                 self._in_hand.get(event.worker, {}).pop(event.task_id, None)
             case _:
                 pass
-
-    def _write_and_reconcile(self, worker: WorkerName) -> None:
-        """Lines that wait come first: reconciling would write them, and they would be written again."""
-        if worker in self._lines:
-            self._with_worker(worker, self._append)
-            del self._lines[worker]
-        self._with_worker(worker, self._reconcile)
 
     def _take_handout(self, event: TaskDispatched) -> None:
         """A worker that is gone meanwhile has no inbox; a task that is over, and no longer in memory, needs no line."""

@@ -78,10 +78,10 @@ class Supervisor:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Runs until cancelled. Cancellation: the hosts go on."""
         async with trio.open_nursery() as nursery:
-            task_status.started()
-            nursery.start_soon(self._wake_on_facts)
             if self._hub.was_copied:
                 await self._reclaimer.reclaim_lost_runs(self._own_workers())
+            task_status.started()
+            nursery.start_soon(self._wake_on_facts)
             while True:
                 for entry in [] if self._ends_hosts else self._own_workers():
                     if entry.name not in self._charges:

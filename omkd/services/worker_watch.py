@@ -39,6 +39,9 @@ RESCAN_S: Final = 60
 """Everything is looked at again so often, whatever inotify said (a network file system says nothing)."""
 
 RETRY_S: Final = 1
+BACKLOG_S: Final = 10.0
+"""For what workers wrote while no daemon ran; what is more is read beside all else."""
+
 SPEC_LIMIT_BYTES: Final = 1024 * 1024
 
 
@@ -51,23 +54,28 @@ class WorkerWatch:
         self._reader = reader
         self._writer = writer
         self._unread: dict[WorkerName, None] = {}
+        self._unfinished: dict[WorkerName, None] = {}
         self._next_scan = 0.0
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Runs until cancelled. Ready once everything that was there is recorded."""
+        """Runs until cancelled. Ready once everything that was there is recorded, or BACKLOG_S have passed."""
         make_dir(self._hub.session.workers)
         if self._hub.was_copied:
             self._mark_removed()
         self._scan()
-        await self._read_unread()
+        late = trio.current_time() + BACKLOG_S
+        await self._read_round()
+        while self._unfinished and trio.current_time() < late:
+            await self._read_round()
         task_status.started()
         while True:
-            changes = await self._watcher.changes(RETRY_S if self._unread else RESCAN_S)
+            pause_s = RETRY_S if self._unread else RESCAN_S
+            changes = await self._watcher.changes(0 if self._unfinished else pause_s)
             if trio.current_time() >= self._next_scan:
                 self._scan()
             for path, names in changes.items():
                 self._notice(path, names)
-            await self._read_unread()
+            await self._read_round()
 
     def _mark_removed(self) -> None:
         """In a copy: directories of workers that were removed while it was made. They are nobody's, and foreign to us
@@ -169,14 +177,15 @@ class WorkerWatch:
     def _record(self, name: WorkerName, event: WorkerRegistered | WorkerUpdated) -> None:
         self._hub.log.append(Draft(by=ByWorker(worker=name), events=(event,)))
 
-    async def _read_unread(self) -> None:
-        """Reads all there is, the workers in turn; what was read is on disk before more is."""
-        waiting = dict(self._unread)
-        while waiting:
-            for name in list(waiting):
-                if not self._read_one(name):
-                    del waiting[name]
-            await self._hub.log.commit(self._hub.log.written)
+    async def _read_round(self) -> None:
+        """A piece of each worker whose files changed, or of which there is more; it is on disk when this returns."""
+        names = self._unread | self._unfinished
+        self._unfinished = {}
+        for name in names:
+            if self._read_one(name):
+                self._unfinished[name] = None
+            await trio.lowlevel.checkpoint()
+        await self._hub.log.commit(self._hub.log.written)
 
     def _read_one(self, name: WorkerName) -> bool:
         """True when there is more to read at once; what cannot be read or recorded now stays in `_unread`."""

@@ -35,13 +35,18 @@ class LockHeld(Exception):
 class FileLock:
     """A held lock; it ends with `release` or with the process. The file stays.
 
-    `was_copied`: the file is a copy of the one that was locked last, and so is what stands beside it.
+    `was_copied`: the file is a copy of the one that was locked last, and so is what stands beside it. The next holder
+    is told the same, until `settle` says that all is known that this one must know of it.
     """
 
     def __init__(self, path: Path, descriptor: int, *, was_copied: bool) -> None:
         self.path = path
         self.was_copied = was_copied
         self._descriptor = descriptor
+
+    def settle(self) -> None:
+        """Raises OSError."""
+        write_holder(self._descriptor, os.fstat(self._descriptor).st_ino)
 
     def release(self) -> None:
         os.close(self._descriptor)
@@ -54,9 +59,9 @@ def take_lock(path: Path) -> FileLock:
     try:
         fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
         os.fchmod(descriptor, FILE_MODE)
-        was_copied, inode = is_copy(path), U64(os.fstat(descriptor).st_ino)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, codec.dumps(evolve(this_process(), inode=inode)), 0)
+        before, inode = read_holder(path), os.fstat(descriptor).st_ino
+        was_copied = before is not None and before.inode not in (0, inode)
+        write_holder(descriptor, before.inode if before is not None and was_copied else inode)
     except BlockingIOError:
         os.close(descriptor)
         raise LockHeld(path, read_holder(path)) from None
@@ -64,6 +69,12 @@ def take_lock(path: Path) -> FileLock:
         os.close(descriptor)
         raise
     return FileLock(path, descriptor, was_copied=was_copied)
+
+
+def write_holder(descriptor: int, inode: int) -> None:
+    """This process, as who holds a lock. Raises OSError."""
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, codec.dumps(evolve(this_process(), inode=U64(inode))), 0)
 
 
 def lock_holder(path: Path) -> LockHolder | None:
@@ -93,7 +104,7 @@ def read_holder(path: Path) -> LockHolder | None:
 
 
 def is_copy(path: Path) -> bool:
-    """The file on `path` was never locked itself: it is a copy of one that was, and so is what stands beside it."""
+    """The file on `path` is a copy of the one that was locked, and so is what stands beside it; nobody settled that."""
     holder = read_holder(path)
     return holder is not None and holder.inode not in (0, os.stat(path, follow_symlinks=False).st_ino)
 

@@ -14,7 +14,9 @@ from omkd.protocol.lines import Line, LineSplitter, LongLine
 
 from .files import OPEN_FLAGS
 
-CHUNK_BYTES: Final = 256 * 1024
+CHUNK_BYTES: Final = 64 * 1024
+"""Of one read: some 500 lines, 50 ms of the event loop."""
+
 MARK_BYTES: Final = 64
 BLOCK_BYTES: Final = 4096
 """Read first where the beginning of a line is looked for."""
@@ -98,7 +100,7 @@ class TailReader:
         return Position(gen=self._gen, end=end, tail=tail, inode=self._inode, head=self._head)
 
     def read(self, up_to: int | None = None) -> Piece:
-        """The next complete lines, of a chunk of 256 KiB; in the newest file not beyond `up_to`. Raises OSError.
+        """The next complete lines, of a chunk of 64 KiB; in the newest file not beyond `up_to`. Raises OSError.
 
         A replaced file is read to its end before the new one is begun; a piece never mixes the two.
         """

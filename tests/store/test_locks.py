@@ -10,7 +10,7 @@ import pytest
 from attrs import evolve
 
 from omkd.protocol.version import __version__
-from omkd.store.locks import LockHeld, boot_id, lock_holder, start_time, take_lock, this_process
+from omkd.store.locks import LockHeld, boot_id, is_copy, lock_holder, start_time, take_lock, this_process
 
 HOLD = """
 import sys
@@ -160,13 +160,16 @@ def test_a_process_whose_name_has_brackets_is_read(tmp_path: Path):
         assert start_time(process.pid) > 0
 
 
-def test_a_lock_file_that_was_copied_is_known_for_a_copy_once(tmp_path: Path) -> None:
+def test_a_lock_file_that_was_copied_is_known_for_a_copy_until_that_is_settled(tmp_path: Path) -> None:
     first = take_lock(tmp_path / "a")
     first.release()
     shutil.copy(tmp_path / "a", tmp_path / "b")
     told = []
-    for name in ("a", "b", "b"):
+    for name, settles in (("a", False), ("b", False), ("b", True), ("b", False)):
         lock = take_lock(tmp_path / name)
-        told.append(lock.was_copied)
+        told.append((lock.was_copied, is_copy(tmp_path / name)))
+        if settles:
+            lock.settle()
+        assert lock_holder(tmp_path / name) is not None
         lock.release()
-    assert told == [False, True, False]
+    assert told == [(False, False), (True, True), (True, True), (False, False)]

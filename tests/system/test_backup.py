@@ -16,6 +16,7 @@ from attrs import evolve
 from omkctl.commands.shutdown import until_at_rest
 from omkctl.link import Deadline, Late
 from omkctl.locate import Address
+from omkd.api.unix_socket import socket_lock
 from omkd.protocol.scalars import U32
 from omkd.protocol.version import LOG_FORMAT
 from omkd.store.locks import lock_holder, take_lock
@@ -192,6 +193,10 @@ def test_what_was_done_while_it_was_copied_is_consistent_in_the_copy_and_told_on
         assert daemon.process.wait(DEADLINE_S) == 0
     (home.root / "omk-backup").rename(other_home.root / "omk-backup")
     typed(other_home, recipe("restore"))
+    other_socket = take_lock(socket_lock(other_home.socket))  # a start that fails knows nothing of the copy yet
+    refused = subprocess.run([sys.executable, "-m", "omkd"], env=other_home.environment, timeout=30, check=False)
+    other_socket.release()
+    assert refused.returncode == 6
     for start in ("first", "second"):
         with running_daemon(other_home) as daemon:
             client = daemon.client()

@@ -466,3 +466,21 @@ def test_an_inbox_that_is_taken_away_is_there_again_with_what_is_unfinished(clie
         lambda: [line["id"] for line in json_lines(inbox)] == [each["id"] for each in sent], "it is not made again"
     )
     assert client.call("omkd.verify")["findings"] == []
+
+
+# --- a worker that writes much
+
+
+def test_a_worker_that_has_much_to_say_holds_up_no_other(client: Client, place: Place) -> None:
+    """All of it was read first, and a result of another waited as long."""
+    many = 15_000
+    for name in ("quick", "w"):
+        client.call("worker.add", name=name, role="r")
+    task = send(client, "w")
+    wait_until(lambda: json_lines(place.session.worker("w").inbox) != [], "it is not handed out")
+    append(place.session.worker("quick").events, *[{"PersonNeeded": {"text": "x"}}] * many)
+    append(place.session.worker("w").outbox, {"task_id": task, "status": "success", "elapsed_secs": 0, "summary": ""})
+    wait_done(client, task)
+    wait_until(lambda: len(events_called(place, "PersonNeeded")) == many, "not all is read")
+    kinds = [next(iter(unit["events"][0])) for unit in units(place)]  # TaskStarted: of the unit with the result
+    assert kinds.index("TaskStarted") < len(kinds) - 1 - kinds[::-1].index("PersonNeeded")

@@ -1,5 +1,7 @@
 """worker.remove: the host ends, the worker is gone from the record, its directory is kept under `removed/`."""
 
+import trio
+
 from omkd.api.calls import Answer, Call
 from omkd.core.reports import withdrawn_of_worker
 from omkd.core.roster import WorkerEntry
@@ -10,6 +12,7 @@ from omkd.services.hub import Hub
 from omkd.services.removal import finish_removal, mark_removal, unmark_removal
 from omkd.store.event_log import Draft, LogWriteFailed
 from omkd.store.locks import LockHeld, take_lock
+from omkd.store.tail import CHUNK_BYTES
 
 from .workers import entry_of, refuse_dead, refuse_drain_and_force, until_idle
 
@@ -47,12 +50,24 @@ async def remove_stopped(call: Call, entry: WorkerEntry, params: WorkerRemovePar
     except OSError as error:
         raise ApiError(ErrorKind.WRITE_FAILED, f"{directory.lock}: {error}", path=str(directory.lock)) from error
     try:
-        while call.desk.reader.read(entry):
-            pass
+        await read_last(call, entry)
         refuse_in_hand(hub, entry, params)
         return await move_away(hub, entry, call)
     finally:
         lock.release()
+
+
+async def read_last(call: Call, entry: WorkerEntry) -> None:
+    """Of a worker of ours in one turn of the loop, so that no host is started meanwhile. Another program may write on
+    without end: what it had written when it was to be removed is read, and others have their turns.
+    """
+    directory = call.hub.session.worker(entry.name)
+    size = sum(path.stat().st_size for path in (directory.outbox, directory.events) if path.exists())
+    for _ in range(2 + 2 * size // CHUNK_BYTES):
+        if not call.desk.reader.read(entry):
+            return
+        if entry.runner is None or entry.foreign:
+            await trio.lowlevel.checkpoint()
 
 
 def refuse_in_hand(hub: Hub, entry: WorkerEntry, params: WorkerRemoveParams) -> None:
