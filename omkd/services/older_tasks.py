@@ -33,15 +33,26 @@ def older_task(hub: Hub, task_id: TaskId) -> TaskEntry | None:
 
     Costs a search of the index (5 ms for a million tasks) and four reads of the log. Raises UnitsUnreadable.
     """
+    units = units_of(hub, task_id)
+    return None if units is None else read_task(hub, task_id, units)
+
+
+def is_older(hub: Hub, task_id: TaskId) -> bool:
+    """Whether a task of this id has left memory. Costs a search of the index, and no read of the log."""
+    return units_of(hub, task_id) is not None
+
+
+def units_of(hub: Hub, task_id: TaskId) -> list[Seq] | None:
+    """What an older task is read from; None when there is none."""
     passed = hub.state.ledger.passed.get(task_id)
     if passed is not None:
-        return read_task(hub, task_id, passed.units)
+        return passed.units
     try:
         row = find_older(hub.session.older, task_id)
     except (OSError, ValueError) as fault:
         logger.warning("%s cannot be read, older tasks are not found: %s", hub.session.older, fault)
         return None
-    return None if row is None else read_task(hub, task_id, row.units)
+    return None if row is None else row.units
 
 
 def older_tasks(hub: Hub, bound: Seq, count: int) -> list[OlderTask]:

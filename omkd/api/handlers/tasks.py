@@ -26,7 +26,7 @@ from omkd.protocol.nearest import hint
 from omkd.protocol.records import WorkerTask
 from omkd.protocol.scalars import Seq, TaskId
 from omkd.services.hub import Hub
-from omkd.services.older_tasks import older_task
+from omkd.services.older_tasks import is_older, older_task
 from omkd.store.event_log import Draft
 
 
@@ -41,9 +41,8 @@ def send(call: Call, params: TaskSendParams) -> Answer:
     check_target(hub, params.target)
     check_after(hub, params.after)
     check_room(hub, worker_task(TaskId(""), params.task))
-    if params.task.id is not None and params.task.id in hub.state.ledger.tasks:
-        text = f"there is a task {params.task.id} already: choose another id, or leave it to omkd"
-        raise ApiError(ErrorKind.CONFLICT, text, id=params.task.id)
+    if params.task.id is not None:
+        check_unused(hub, params.task.id)
     task_id = params.task.id or TaskId(f"t{hub.log.next_seq}")
     queued = TaskQueued(
         task_id=task_id,
@@ -103,6 +102,13 @@ def check_names(params: TaskSendParams) -> None:
         raise invalid("task.id", fault)
     if params.key is not None and not 1 <= len(params.key) <= KEY_CHARS:
         raise invalid("key", f"a key has 1 to {KEY_CHARS} characters, this one has {len(params.key)}")
+
+
+def check_unused(hub: Hub, task_id: TaskId) -> None:
+    """Raises ApiError CONFLICT for the id of any task before: a worker does not run one hand-out twice."""
+    if task_id in hub.state.ledger.tasks or is_older(hub, task_id):
+        text = f"there is a task {task_id} already: choose another id, or leave it to omkd"
+        raise ApiError(ErrorKind.CONFLICT, text, id=task_id)
 
 
 def check_text(task: WorkerTask) -> None:
