@@ -124,3 +124,38 @@ async def test_the_id_of_a_task_that_left_memory_cannot_be_given_again(tmp_path:
         assert refused.value.kind is ErrorKind.CONFLICT
         assert not asked.is_in_memory("mine")
         assert asked.send("min") == "min"
+
+
+async def test_what_was_sent_after_a_task_that_left_memory_is_the_same_task_again(tmp_path: Path) -> None:
+    async with asking(tmp_path) as asked:
+        asked.run(asked.send("older"))
+        asked.run_others()
+        first = asked.send(key="k", after=["older"])
+        assert asked.after(first) == []
+        assert asked.send(key="k", after=["older"]) == first
+        asked.retry("older")
+        assert asked.send(key="k", after=["older"]) == first
+
+
+async def test_what_was_sent_is_the_same_when_its_dependency_has_left_memory_since(tmp_path: Path) -> None:
+    async with asking(tmp_path) as asked:
+        asked.run(asked.send("older"))
+        first = asked.send(key="k", after=["older"])
+        asked.run(first)
+        asked.run_others()
+        assert not asked.is_in_memory("older")
+        assert asked.send(key="k", after=["older"]) == first
+
+
+async def test_another_dependency_is_another_body(tmp_path: Path) -> None:
+    async with asking(tmp_path) as asked:
+        asked.run(asked.send("older"))
+        asked.run(asked.send("failed"), ResultStatus.FAILED)
+        asked.run_others()
+        asked.send("known")
+        asked.send(key="k", after=["older", "known"])
+        asked.send(key="none")
+        for key, after in [("k", ["older"]), ("k", ["failed", "known"]), ("none", ["known"]), ("none", ["failed"])]:
+            with pytest.raises(ApiError, match="which is another task") as refused:
+                asked.send(key=key, after=after)
+            assert refused.value.kind is ErrorKind.CONFLICT

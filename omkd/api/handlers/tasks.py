@@ -3,6 +3,7 @@
 import math
 
 import trio
+from attrs import evolve
 
 from omkd.api.calls import Answer, Call
 from omkd.core.kept import KeyUse
@@ -51,7 +52,7 @@ def send(call: Call, params: TaskSendParams) -> Answer:
         key=params.key,
         priority=params.priority,
         not_before=params.not_before,
-        after=[each for each in params.after if not succeeded_long_ago(hub, each)],
+        after=[each for each in params.after if is_to_wait_for(hub, each)],
         hold=params.hold,
         retries=params.retries,
     )
@@ -65,7 +66,8 @@ def same_again(hub: Hub, use: KeyUse, params: TaskSendParams) -> Answer:
     sent = hub.log.read_after(Seq(use.seq - 1), max_units=1)
     events = [event for each in sent if each.seq == use.seq for event in each.unit.events]
     first = next((event for event in events if isinstance(event, TaskQueued)), entry)
-    if not is_same(first, params):
+    after = [each for each in params.after if each in first.after or not was_left_out(hub, each, use.seq)]
+    if not is_same(first, evolve(params, after=after)):
         text = f"key {params.key!r} was used for {entry.id}, which is another task: use a new key"
         raise ApiError(ErrorKind.CONFLICT, text, id=entry.id)
     return Answer(result=task_view(hub.state, entry), seq=use.seq)
@@ -84,6 +86,12 @@ def is_same(first: TaskQueued | TaskEntry, params: TaskSendParams) -> bool:
         params.hold,
         params.retries,
     )
+
+
+def was_left_out(hub: Hub, task_id: TaskId, sent_in: Seq) -> bool:
+    """Whether what was sent in this unit did not have to wait for the task; it may have been asked for again since."""
+    entry = hub.state.ledger.tasks.get(task_id)
+    return entry.seq > sent_in if entry is not None else not is_to_wait_for(hub, task_id)
 
 
 def worker_task(task_id: TaskId, task: NewTask) -> WorkerTask:
@@ -152,9 +160,12 @@ def check_after(hub: Hub, after: list[TaskId], waiting: TaskId | None = None) ->
             ahead += entry.after
 
 
-def succeeded_long_ago(hub: Hub, task_id: TaskId) -> bool:
-    """It need not be waited for; one that is no longer in memory cannot be."""
-    return task_id not in hub.state.ledger.tasks and entry_of(hub, task_id).state is TaskState.SUCCESS
+def is_to_wait_for(hub: Hub, task_id: TaskId) -> bool:
+    """Not one that is no longer in memory: if it did not fail it is over, or not even the log knows of it."""
+    if task_id in hub.state.ledger.tasks:
+        return True
+    older = older_task(hub, task_id)
+    return older is not None and older.state is not TaskState.SUCCESS
 
 
 def check_target(hub: Hub, target: Target) -> None:
