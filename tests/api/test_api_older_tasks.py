@@ -17,7 +17,7 @@ from omkd.core.schedule import Doomed, next_step
 from omkd.core.state import State
 from omkd.protocol import codec
 from omkd.protocol.errors import ApiError, ErrorKind
-from omkd.protocol.events import By, ByOmkd, Event, TaskDispatched, TaskFinished, WorkerRegistered
+from omkd.protocol.events import By, ByOmkd, Event, TaskDispatched, TaskFinished, TaskReleased, WorkerRegistered
 from omkd.protocol.methods import TaskIdsParams, TaskSendParams, TaskUpdateParams
 from omkd.protocol.records import ResultStatus, WorkerResult, WorkerSpec
 from omkd.protocol.scalars import U32, Ns, TaskId, WorkerName
@@ -159,3 +159,16 @@ async def test_another_dependency_is_another_body(tmp_path: Path) -> None:
             with pytest.raises(ApiError, match="which is another task") as refused:
                 asked.send(key=key, after=after)
             assert refused.value.kind is ErrorKind.CONFLICT
+
+
+async def test_a_task_may_be_told_to_wait_for_one_that_left_memory(tmp_path: Path) -> None:
+    async with asking(tmp_path) as asked:
+        asked.run(asked.send("older"))
+        asked.run_others()
+        task = asked.send(hold=True)
+        known = asked.send()
+        asked.update(task, after=["older", known])
+        assert asked.after(task) == [known]
+        asked.tell(TaskReleased(task_id=task))
+        asked.run(known)
+        assert asked.next_task() == task

@@ -28,7 +28,7 @@ from omkd.services.hub import Hub
 from omkd.services.worker_files import ids_in
 from omkd.store.event_log import Draft
 
-from .tasks import check_after, check_room, check_target, check_text, entry_of, invalid
+from .tasks import check_after, check_room, check_target, check_text, entry_of, invalid, is_to_wait_for
 
 
 def update(call: Call, params: TaskUpdateParams) -> Answer:
@@ -56,7 +56,7 @@ def update(call: Call, params: TaskUpdateParams) -> Answer:
         task=None if task == entry.task else task,
         priority=params.priority,
         not_before=params.not_before,
-        after=params.after,
+        after=None if params.after is None else [each for each in params.after if is_to_wait_for(hub, each)],
         retries=params.retries,
     )
     return recorded(call, [entry], [updated], lambda done: task_view(hub.state, done[0]))
