@@ -17,7 +17,16 @@ from omkd.core.schedule import Doomed, next_step
 from omkd.core.state import State
 from omkd.protocol import codec
 from omkd.protocol.errors import ApiError, ErrorKind
-from omkd.protocol.events import By, ByOmkd, Event, TaskDispatched, TaskFinished, TaskReleased, WorkerRegistered
+from omkd.protocol.events import (
+    By,
+    ByOmkd,
+    Event,
+    TaskCancelled,
+    TaskDispatched,
+    TaskFinished,
+    TaskReleased,
+    WorkerRegistered,
+)
 from omkd.protocol.methods import TaskIdsParams, TaskSendParams, TaskUpdateParams
 from omkd.protocol.records import ResultStatus, WorkerResult, WorkerSpec
 from omkd.protocol.scalars import U32, Ns, TaskId, WorkerName
@@ -172,3 +181,40 @@ async def test_a_task_may_be_told_to_wait_for_one_that_left_memory(tmp_path: Pat
         asked.tell(TaskReleased(task_id=task))
         asked.run(known)
         assert asked.next_task() == task
+
+
+def left_behind(asked: Asked, of_older: ResultStatus = ResultStatus.SUCCESS) -> None:
+    """`task` waited for `older` and was cancelled; it is in memory, `older` is not."""
+    asked.send("task", after=["older"], hold=True)
+    asked.run("older", of_older)
+    asked.run(asked.send())
+    asked.tell(TaskCancelled(task_id=TaskId("task")))
+    assert asked.is_in_memory("task")
+    assert not asked.is_in_memory("older")
+
+
+async def test_a_task_run_again_waits_no_more_for_one_that_succeeded_and_left_memory(tmp_path: Path) -> None:
+    async with asking(tmp_path) as asked:
+        asked.send("older")
+        left_behind(asked)
+        asked.retry("task")
+        assert asked.after("task") == []
+        assert asked.next_task() == "task"
+
+
+async def test_a_task_run_again_is_not_run_when_what_it_waits_for_failed_and_left_memory(tmp_path: Path) -> None:
+    async with asking(tmp_path) as asked:
+        asked.send("older")
+        left_behind(asked, ResultStatus.FAILED)
+        asked.retry("task")
+        assert next_step(asked.hub.state, Ns(9)) == Doomed(task_id=TaskId("task"), cause=TaskId("older"))
+
+
+async def test_a_task_run_again_together_with_what_it_waits_for_waits_for_that(tmp_path: Path) -> None:
+    async with asking(tmp_path) as asked:
+        asked.send("older")
+        left_behind(asked)
+        asked.retry("task", "older")
+        assert asked.next_task() == "older"
+        asked.run("older")
+        assert asked.next_task() == "task"

@@ -88,15 +88,19 @@ def retry(call: Call, params: TaskIdsParams) -> Answer:
             text = f"{entry.id} is {entry.state.value}, only a task that ended can be run again"
             raise ApiError(ErrorKind.REFUSED, text, id=entry.id, state=entry.state.value)
     check_room(call.hub, *[entry.task for entry in entries])
-    again = [asking_again(call.hub, entry) for entry in entries]
+    asked = {entry.id for entry in entries}
+    again = [event for entry in entries for event in asking_again(call.hub, entry, asked)]
     tasks = call.hub.state.ledger.tasks
     return recorded(call, entries, again, lambda done: tasks_result(call.hub, [tasks[each.id] for each in done]))
 
 
-def asking_again(hub: Hub, entry: TaskEntry) -> Event:
-    """One that is no longer in memory is queued anew, with the same id; its hand-outs are counted on."""
+def asking_again(hub: Hub, entry: TaskEntry, asked: set[TaskId]) -> Iterable[Event]:
+    """One that is no longer in memory is queued anew, with the same id; its hand-outs are counted on.
+
+    One that is waits no more for what has left memory meanwhile, unless that failed, or is `asked` for again with it.
+    """
     if entry.id not in hub.state.ledger.tasks:
-        return TaskQueued(
+        yield TaskQueued(
             task_id=entry.id,
             target=entry.target,
             task=entry.task,
@@ -104,7 +108,8 @@ def asking_again(hub: Hub, entry: TaskEntry) -> Event:
             retries=None if entry.retries is None else U32(entry.retries),
             handouts=U32(entry.handout),
         )
-    return TaskRequeued(
+        return
+    yield TaskRequeued(
         task_id=entry.id,
         handout=U32(entry.handout),
         worker=entry.worker,
@@ -112,6 +117,9 @@ def asking_again(hub: Hub, entry: TaskEntry) -> Event:
         why="run again by request",
         by_hand=True,
     )
+    after = [each for each in entry.after if each in asked or is_to_wait_for(hub, each)]
+    if after != entry.after:
+        yield TaskUpdated(task_id=entry.id, after=after)
 
 
 def cancel(call: Call, params: TaskCancelParams) -> Answer | Awaitable[Answer]:
