@@ -6,7 +6,7 @@ from typing import Final, TypeVar
 import trio
 
 from omkd.protocol.scalars import Ns, Seq
-from omkd.store.event_log import EventLog, StoredUnit, UnitsUnreadable
+from omkd.store.event_log import EventLog, StoredUnit
 
 T = TypeVar("T")
 
@@ -57,20 +57,10 @@ async def seq_before(log: EventLog, time: Ns) -> Seq:
     low, high = Seq(log.first_seq - 1), log.committed
     while low < high:
         middle = Seq((low + high) // 2)
-        found = first_readable(log, middle)
+        found = log.first_readable(middle)
         if found is not None and found.unit.ts < time:
             low = found.seq
         else:
             high = middle
         await trio.lowlevel.checkpoint()
     return low
-
-
-def first_readable(log: EventLog, after: Seq) -> StoredUnit | None:
-    """A time is found though units are damaged: those who read on from it are told."""
-    while after < log.committed:
-        try:
-            return log.read_after(after, max_units=1, max_bytes=1)[0]
-        except UnitsUnreadable as damage:
-            after = Seq(damage.readable_from - 1)
-    return None

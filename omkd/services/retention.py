@@ -64,5 +64,5 @@ def is_too_much(hub: Hub, retention: Retention, total: int, last: Seq) -> bool:
         return True
     if retention.keep_days is None:
         return False
-    following = hub.log.read_after(last, max_units=1)
-    return bool(following) and following[0].unit.ts < hub.now() - retention.keep_days * NS_PER_DAY
+    following = hub.log.first_readable(last)  # damage below a snapshot is nobody's end: a later unit keeps longer
+    return following is not None and following.unit.ts < hub.now() - retention.keep_days * NS_PER_DAY

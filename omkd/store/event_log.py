@@ -322,3 +322,15 @@ class EventLog:
         else:
             found = self.read_after(Seq(seq - 1), max_units=1)
         return found[0] if found and found[0].seq == seq else None
+
+    def first_readable(self, after: Seq) -> StoredUnit | None:
+        """The next unit above `after` that is not damaged: for who wants a time, not each unit. None: there is none.
+
+        Raises OSError as `read_after`.
+        """
+        while after < self.committed:
+            try:
+                return self.read_after(after, max_units=1, max_bytes=1)[0]
+            except UnitsUnreadable as damage:
+                after = Seq(damage.readable_from - 1)
+        return None

@@ -396,6 +396,21 @@ async def test_segments_go_by_age(tmp_path: Path) -> None:
         assert run.hub.log.first_seq > 1
 
 
+async def test_segments_go_by_age_though_the_unit_that_tells_it_is_damaged(tmp_path: Path) -> None:
+    """The first unit behind a segment says how old it is; the daemon ended when it could not be read."""
+    async with running(tmp_path) as run:
+        await run.fill(3)
+        await caught_up(run)
+        await run.snapshots.take()
+    second = sorted((tmp_path / "events").iterdir())[1]
+    second.write_bytes(b"X" + second.read_bytes()[1:])
+    async with running(tmp_path, Retention(keep_days=1), clock=lambda: 3 * NS_PER_DAY) as run:
+        await run.fill(1)
+        await caught_up(run)
+        await run.snapshots.take()
+        assert not second.exists()
+
+
 async def test_what_the_escalation_writer_needs_is_kept(tmp_path: Path) -> None:
     async with running(tmp_path, Retention(keep_bytes=1)) as run:
         (tmp_path / "pending_escalations.jsonl").unlink(missing_ok=True)
