@@ -17,7 +17,7 @@ from omkd.core.decisions import Question
 from omkd.protocol import codec
 from omkd.protocol.methods import NoticeStatus
 from omkd.protocol.scalars import U64, Ns, Seq
-from omkd.store.event_log import StoredUnit
+from omkd.store.event_log import StoredUnit, UnitsUnreadable
 from omkd.store.files import SMALL_FILE_BYTES, atomic_write, read_regular
 
 from .hub import Hub, Wakeup
@@ -138,10 +138,18 @@ class Notices:
             while True:
                 with trio.move_on_after(self._until_reminder_s(teller)):
                     await self._hub.log.wait_beyond(teller.seq)
-                skip_what_is_gone(teller, self._hub.log.first_seq)
-                for stored in self._hub.log.read_after(teller.seq):
+                for stored in self._next_units(teller):
                     await self._tell_of(teller, stored)
                 await self._remind(teller)
+
+    def _next_units(self, teller: Teller) -> list[StoredUnit]:
+        """Those behind what is gone; none in front of damage, behind which the next ones are."""
+        skip_to(self._hub.log.first_seq, teller, "are gone from the log")
+        try:
+            return self._hub.log.read_after(teller.seq)
+        except UnitsUnreadable as damage:
+            skip_to(damage.readable_from, teller, "are damaged")
+            return []
 
     def _waiting(self, teller: Teller) -> list[Question]:
         """The questions that wait for a person and were told."""
@@ -217,15 +225,11 @@ class Notices:
             self._hub.retried.clear(self._path)
 
 
-def skip_what_is_gone(teller: Teller, first_seq: Seq) -> None:
-    if teller.seq + 1 < first_seq:
-        logger.warning(
-            "notice %s: units %d to %d are gone from the log and were not told",
-            teller.rule.name,
-            teller.seq + 1,
-            first_seq - 1,
-        )
-        teller.seq = Seq(first_seq - 1)
+def skip_to(seq: Seq, teller: Teller, why: str) -> None:
+    """Goes on with unit `seq`; says so if any are left out."""
+    if teller.seq + 1 < seq:
+        logger.warning("notice %s: units %d to %d %s and were not told", teller.rule.name, teller.seq + 1, seq - 1, why)
+        teller.seq = Seq(seq - 1)
 
 
 def load_pos(path: Path) -> NoticesPos:

@@ -46,7 +46,7 @@ from omkd.services.notice_rules import (
     matters_in,
 )
 from omkd.services.notices import Notices
-from omkd.store.event_log import Draft, open_event_log
+from omkd.store.event_log import Base, Draft, open_event_log
 from omkd.store.session import SessionDir
 from tests.kit import Place, running_daemon, wait_until
 
@@ -55,11 +55,11 @@ ENVIRONMENT = {"PATH": os.environ["PATH"], "NOTIFY_SOCKET": "/nowhere"}
 
 
 @asynccontextmanager
-async def hub_on(path: Path) -> AsyncIterator[Hub]:
-    """A hub whose log is written to disk."""
+async def hub_on(path: Path, base: Base | None = None) -> AsyncIterator[Hub]:
+    """A hub whose log is written to disk; `base`: the snapshot that its start begins with."""
     state, clock = State(), iter(range(1_770_000_000_000_000_000, 2**63, 1_000_000_000))
     async with (
-        open_event_log(path / "events", fold=state.fold, clock_ns=lambda: next(clock)) as log,
+        open_event_log(path / "events", fold=state.fold, clock_ns=lambda: next(clock), base=base) as log,
         trio.open_nursery() as nursery,
     ):
         await nursery.start(log.run)
@@ -178,6 +178,22 @@ async def test_what_came_while_the_daemon_was_away_is_told_by_the_next(tmp_path:
         await hub.log.commit(asks(hub, "second"))
         async with at_work(hub, rule) as notices:
             await until(lambda: only(notices).sent == 1)
+    assert [each["summary"] for each in told()] == ["first", "second"]
+
+
+async def test_damage_in_what_came_meanwhile_is_passed_over(tmp_path: Path):
+    """Below a snapshot a start does not look, and the daemon ended there again and again."""
+    rule, told = keeps(tmp_path)
+    async with hub_on(tmp_path) as hub:
+        async with at_work(hub, rule) as notices:
+            asks(hub, "first")
+            await until(lambda: only(notices).sent == 1)
+        damaged = asks(hub, "damaged")
+        await hub.log.commit(asks(hub, "second"))
+    (segment,) = (tmp_path / "events").iterdir()
+    segment.write_bytes(segment.read_bytes().replace(b"damaged", b"\xff" * 7))
+    async with hub_on(tmp_path, Base(seq=Seq(damaged + 1), ts=Ns(0))) as hub, at_work(hub, rule) as notices:
+        await until(lambda: only(notices).sent == 1)
     assert [each["summary"] for each in told()] == ["first", "second"]
 
 
