@@ -6,7 +6,8 @@ start, a torn line, a write that failed half-way and the ordinary case are one a
 
 import logging
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -222,8 +223,9 @@ class EscalationWriter:
     def _new_file(self) -> int:
         """An empty file under its name, `escalations.pos` speaking of it before it has the name."""
         descriptor = self._make_nameless()
-        self._nameless.rename(self._path)
-        sync_dir(self._path.parent)
+        with closed_by_failure(descriptor):
+            self._nameless.rename(self._path)
+            sync_dir(self._path.parent)
         return descriptor
 
     @property
@@ -234,9 +236,10 @@ class EscalationWriter:
         """An empty file that the position speaks of already."""
         self._nameless.unlink(missing_ok=True)
         descriptor = open_append(self._nameless)
-        self._close()
-        self._pos = evolve(self._pos, inode=U64(os.fstat(descriptor).st_ino), offset=U64(0))
-        self._save()
+        with closed_by_failure(descriptor):
+            self._close()
+            self._pos = evolve(self._pos, inode=U64(os.fstat(descriptor).st_ino), offset=U64(0))
+            self._save()
         return descriptor
 
     def _is_half_rotated(self) -> bool:
@@ -277,6 +280,16 @@ class EscalationWriter:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+
+@contextmanager
+def closed_by_failure(descriptor: int) -> Iterator[None]:
+    """What fails is tried again for as long as the disk is in the way: each try opens another."""
+    try:
+        yield
+    except OSError:
+        os.close(descriptor)
+        raise
 
 
 def write_pos(path: Path, pos: EscalationsPos, descriptor: int | None) -> None:
