@@ -22,7 +22,7 @@ from omkd.protocol.scalars import U32, WorkerName
 from omkd.store.event_log import Draft, LogWriteFailed, UnitRefused
 from omkd.store.files import make_dir, read_regular
 from omkd.store.session import EVENTS, HEARTBEAT, INBOX, OUTBOX, SPEC, WorkerDir
-from omkd.store.watch import Watcher
+from omkd.store.watch import ITSELF, Watcher
 
 from .heartbeats import read_heartbeat
 from .hub import Hub
@@ -59,7 +59,7 @@ class WorkerWatch:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Runs until cancelled. Ready once everything that was there is recorded, or BACKLOG_S have passed."""
-        make_dir(self._hub.session.workers)
+        self._watch_all()
         if self._hub.was_copied:
             self._mark_removed()
         self._scan()
@@ -69,13 +69,18 @@ class WorkerWatch:
             await self._read_round()
         task_status.started()
         while True:
-            pause_s = RETRY_S if self._unread else RESCAN_S
-            changes = await self._watcher.changes(0 if self._unfinished else pause_s)
+            changes = await self._watcher.changes(self._pause_s())
             if trio.current_time() >= self._next_scan:
                 self._scan()
             for path, names in changes.items():
                 self._notice(path, names)
             await self._read_round()
+
+    def _pause_s(self) -> float:
+        if self._unfinished:
+            return 0.0
+        until_scan_s = max(0.0, self._next_scan - trio.current_time())
+        return min(RETRY_S, until_scan_s) if self._unread else until_scan_s
 
     def _mark_removed(self) -> None:
         """In a copy: directories of workers that were removed while it was made. They are nobody's, and foreign to us
@@ -87,15 +92,27 @@ class WorkerWatch:
             self._guard(directory.path, partial(mark_removal, directory, moved_to))
 
     def _scan(self) -> None:
-        self._next_scan = trio.current_time() + RESCAN_S
-        self._watcher.add(self._hub.session.workers)
-        for each in sorted(os.listdir(self._hub.session.workers)):
-            self._look_at(each)
-        self._guard(self._hub.session.workers, self._reader.say_unsaid)
+        names = self._guard(self._hub.session.workers, self._watch_all)
+        self._next_scan = trio.current_time() + (RETRY_S if names is None else RESCAN_S)
+        if names is not None:
+            for each in names:
+                self._look_at(each)
+            self._guard(self._hub.session.events, self._reader.say_unsaid)
+
+    def _watch_all(self) -> list[str]:
+        """What is in the workers' directory, which may have been taken away. Raises OSError."""
+        workers = self._hub.session.workers
+        make_dir(workers)
+        self._watcher.add(workers)
+        return sorted(os.listdir(workers))
 
     def _notice(self, path: Path, names: set[str]) -> None:
         if path == self._hub.session.workers:
-            for name in sorted(names or os.listdir(path)):
+            if ITSELF in names:
+                logger.warning("%s was removed or renamed under omkd: it is made again", path)
+            if not names or ITSELF in names:
+                self._scan()
+            for name in sorted(names - {ITSELF}):
                 self._look_at(name)
         elif not names or SPEC in names:
             self._look_at(path.name)

@@ -10,8 +10,18 @@ import trio
 from inotify_simple import INotify, flags
 
 WATCHED: Final = (
-    flags.CREATE | flags.MODIFY | flags.MOVED_TO | flags.MOVED_FROM | flags.DELETE | flags.DELETE_SELF | flags.ONLYDIR
+    flags.CREATE
+    | flags.MODIFY
+    | flags.MOVED_TO
+    | flags.MOVED_FROM
+    | flags.DELETE
+    | flags.DELETE_SELF
+    | flags.MOVE_SELF
+    | flags.ONLYDIR
 )
+
+ITSELF: Final = ""
+"""For a name: the directory was removed or renamed. One that is renamed is still watched, by the name it had."""
 
 Changes = dict[Path, set[str]]
 """Names that changed, by directory."""
