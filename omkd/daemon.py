@@ -44,7 +44,7 @@ from omkd.services.worker_watch import WorkerWatch
 from omkd.settings.live import LiveSettings
 from omkd.settings.table import Settings
 from omkd.store.event_log import Draft, EventLog, LogLost, LogWriteFailed, open_event_log
-from omkd.store.files import make_dir, make_private, sync_way_to
+from omkd.store.files import make_dir, make_private, remove_temporaries, sync_way_to
 from omkd.store.locks import FileLock, LockHeld, boot_id, is_gone, take_lock
 from omkd.store.session import SessionDir
 from omkd.store.watch import open_watcher
@@ -84,7 +84,20 @@ async def run_daemon(config: Config, notifier: Notifier) -> None:
         if make_private(directory):
             logger.warning("%s was open to others, and is no more: mode 0700", directory)
     async with held(config.session.lock) as lock, held(socket_lock(config.socket)):
+        tidy_up(config.session)
         await run_locked(config, notifier, lock)
+
+
+def tidy_up(session: SessionDir) -> None:
+    """What killed runs left half-written, where only who holds the lock writes: a snapshot may have 240 MB."""
+    for directory in (session.path, session.events, session.older):
+        try:
+            removed = remove_temporaries(directory)
+        except OSError as error:
+            logger.warning("%s: what a killed run left cannot be removed: %s", directory, error)
+        else:
+            for path in removed:
+                logger.info("%s was left by a run that was killed: removed", path)
 
 
 def own_directories(config: Config) -> list[Path]:

@@ -5,6 +5,7 @@ Modes are explicit (0600 and 0700 whatever the umask); a symlink in place of a s
 
 import errno
 import os
+import re
 import secrets
 import stat
 from pathlib import Path
@@ -20,6 +21,9 @@ SMALL_FILE_BYTES: Final = 1024 * 1024
 """At most, of a position, a lock's text, a record: some 200 bytes each."""
 
 TAIL_BLOCK_BYTES: Final = 4096
+
+TEMPORARY: Final = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
+"""As `atomic_write` names them."""
 
 
 def make_dir(path: Path) -> None:
@@ -99,6 +103,17 @@ def atomic_write(path: Path, content: bytes, *, sync: bool = True) -> None:
         raise
     if sync:
         sync_dir(path.parent)
+
+
+def remove_temporaries(directory: Path) -> list[Path]:
+    """Of atomic writes that were killed; which they were. None but the caller may write in the directory meanwhile.
+
+    Raises OSError; a directory that is missing has none.
+    """
+    found = [path for path in directory.glob(".*.tmp") if TEMPORARY.fullmatch(path.name)]
+    for path in found:
+        path.unlink()
+    return found
 
 
 def write_all(descriptor: int, content: bytes) -> None:

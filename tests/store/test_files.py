@@ -1,4 +1,5 @@
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -97,6 +98,19 @@ def test_an_atomic_write_that_fails_leaves_the_old_content_and_no_temporary(tmp_
     assert "OSError: [Errno 27]" in done.stderr
     assert path.read_bytes() == b"old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["spec.json"]
+
+
+def test_what_a_killed_atomic_write_leaves_is_removed_and_nothing_else(tmp_path: Path):
+    path = tmp_path / "snapshot-7.json"
+    files.atomic_write(path, b"old")
+    (tmp_path / ".notes.tmp").write_bytes(b"somebody's")
+    fatal = "resource.setrlimit(resource.RLIMIT_CORE, (0, 0))\nsignal.signal(signal.SIGXFSZ, signal.SIG_DFL)\n"
+    done = limited(fatal + f"files.atomic_write(Path({str(path)!r}), b'x' * 10_000)", file_bytes=4096)
+    assert done.returncode == -signal.SIGXFSZ
+    [left] = set(tmp_path.iterdir()) - {path, tmp_path / ".notes.tmp"}
+    assert files.remove_temporaries(tmp_path) == [left]
+    assert sorted(each.name for each in tmp_path.iterdir()) == [".notes.tmp", "snapshot-7.json"]
+    assert files.remove_temporaries(tmp_path / "missing") == []
 
 
 def test_a_reader_sees_the_old_or_the_new_and_no_part(tmp_path: Path):

@@ -53,6 +53,17 @@ def test_a_second_daemon_on_the_session_says_who_holds_it(daemon: Daemon) -> Non
     assert daemon.client().call("omkd.hello")
 
 
+def test_what_killed_runs_left_half_written_is_removed(place: Place) -> None:
+    """A snapshot may have 240 MB, and each run that was killed in it left one."""
+    session = place.session
+    for directory in (session.path, session.events, session.older):
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (directory / ".snapshot-7.json.0123abcd.tmp").write_bytes(b"{")
+    (session.path / ".snapshot.tmp").write_bytes(b"somebody's")
+    with running_daemon(place):
+        assert [path.name for path in session.path.rglob(".*.tmp")] == [".snapshot.tmp"]
+
+
 KILLED_WHILE_IT_FORKED = """
 import os, sys
 from pathlib import Path
