@@ -48,6 +48,11 @@ class State:
 
     def fold(self, unit: Unit) -> None:
         """Takes in the next unit; each once, in the log's order."""
+        self.fold_part(unit)
+        self.ledger.pass_on()
+
+    def fold_part(self, unit: Unit) -> None:
+        """Takes in a unit of some of its events: `ledger.pass_on` is to follow the last of them."""
         self.roster.fold(unit)
         self.ledger.fold(unit)
         self.decisions.fold(unit)
@@ -70,7 +75,6 @@ class State:
                     self._note_idle(event.task_id, unit.seq)
                 case _:
                     pass
-        self.ledger.pass_on()
 
     def _note_unacked(self, seq: Seq) -> None:
         self.unacked[seq] = None

@@ -192,8 +192,9 @@ class LogCheck:
         events = unit.events
         for event in events:
             before = self._task_state(event) if self._check_event(unit, event) else None
-            self.state.fold(unit if len(events) == 1 else evolve(unit, events=[event]))
+            self.state.fold_part(unit if len(events) == 1 else evolve(unit, events=[event]))
             self._check_landing(unit, event, before)
+        self.state.ledger.pass_on()
         if (fault := pairing_fault(self.state, unit)) is not None:
             self._report.find(FindingKind.TASKS, f"unit {unit.seq}: {fault}", REPORT_IT)
 
