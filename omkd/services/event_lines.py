@@ -11,6 +11,7 @@ from omkd.protocol.events import By, ByClient, ByOmkd, ByUnknown, ByWorker, Even
 from omkd.protocol.scalars import Seq
 
 from .hub import Hub
+from .log_following import units_after
 
 logger = logging.getLogger(__name__)
 
@@ -20,7 +21,7 @@ async def run_event_lines(hub: Hub) -> None:
     seen = Seq(hub.log.committed)
     while True:
         await hub.log.wait_beyond(seen)
-        for stored in hub.log.read_after(seen):
+        for stored in await units_after(hub, seen):
             seen = stored.seq
             asks = [event for event in stored.unit.events if needs_person(event)]
             level = level_of(stored.unit.by, asks)

@@ -38,6 +38,7 @@ from omkd.protocol.scalars import HandoutId, Seq, TaskId, WorkerName
 from omkd.store.event_log import Draft, LogWriteFailed
 
 from .hub import Hub
+from .log_following import units_after
 from .worker_files import (
     answer_line,
     append_missing,
@@ -93,7 +94,7 @@ class MailboxWriter:
         while True:
             with trio.move_on_at(min((retry.at for retry in self._retries.values()), default=trio.current_time() + 60)):
                 await self.hub.log.wait_beyond(self.position)
-            self._follow()
+            await self._follow()
             self._retry()
             await trio.lowlevel.checkpoint()
 
@@ -102,8 +103,8 @@ class MailboxWriter:
         if self.hub.state.ledger.in_hand(entry.name) and not os.path.lexists(self.hub.session.worker(entry.name).inbox):
             self._with_worker(entry.name, self._reconcile)
 
-    def _follow(self) -> None:
-        stored = self.hub.log.read_after(self.position, max_units=UNITS_PER_TURN, max_bytes=BYTES_PER_TURN)
+    async def _follow(self) -> None:
+        stored = await units_after(self.hub, self.position, max_units=UNITS_PER_TURN, max_bytes=BYTES_PER_TURN)
         for each in stored:
             self._take(each.unit)
             self.position = each.seq

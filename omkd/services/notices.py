@@ -21,6 +21,7 @@ from omkd.store.event_log import StoredUnit, UnitsUnreadable
 from omkd.store.files import SMALL_FILE_BYTES, atomic_write, read_regular
 
 from .hub import Hub, Wakeup
+from .log_following import units_after
 from .notice_delivery import NotSent, attempt, delivery_for
 from .notice_rules import Matter, NoticeRule, Reminders, matters_in
 
@@ -138,15 +139,15 @@ class Notices:
             while True:
                 with trio.move_on_after(self._until_reminder_s(teller)):
                     await self._hub.log.wait_beyond(teller.seq)
-                for stored in self._next_units(teller):
+                for stored in await self._next_units(teller):
                     await self._tell_of(teller, stored)
                 await self._remind(teller)
 
-    def _next_units(self, teller: Teller) -> list[StoredUnit]:
+    async def _next_units(self, teller: Teller) -> list[StoredUnit]:
         """Those behind what is gone; none in front of damage, behind which the next ones are."""
         skip_to(self._hub.log.first_seq, teller, "are gone from the log")
         try:
-            return self._hub.log.read_after(teller.seq)
+            return await units_after(self._hub, teller.seq)
         except UnitsUnreadable as damage:
             skip_to(damage.readable_from, teller, "are damaged")
             return []
