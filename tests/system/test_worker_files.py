@@ -473,7 +473,7 @@ def test_an_inbox_that_is_taken_away_is_there_again_with_what_is_unfinished(clie
 
 def test_a_worker_that_has_much_to_say_holds_up_no_other(client: Client, place: Place) -> None:
     """All of it was read first, and a result of another waited as long."""
-    many = 15_000
+    many = 5_000
     for name in ("quick", "w"):
         client.call("worker.add", name=name, role="r")
     task = send(client, "w")
