@@ -211,7 +211,7 @@ async def serve(
             await nursery.start(snapshots.run)
             nursery.start_soon(finish_compactions, hub, reader)
             await nursery.start(run_server, listener, desk, HANDLERS)
-            lock.settle()
+            settle_copy(lock)
             gc.collect()
             gc.freeze()
             logger.info("session %s is served on %s", hub.session.path, config.socket)
@@ -229,6 +229,15 @@ async def serve(
     finally:
         reader.close()
     return desk.stop_reason
+
+
+def settle_copy(lock: FileLock) -> None:
+    """The places in its files are in the log now. What is not said is found out by the next start once more."""
+    if lock.was_copied:
+        try:
+            lock.settle()
+        except OSError as error:
+            logger.warning("%s: the next start takes the session for a copy still: %s", lock.path, error)
 
 
 async def end_when_drained(desk: Desk) -> None:

@@ -72,9 +72,9 @@ def take_lock(path: Path) -> FileLock:
 
 
 def write_holder(descriptor: int, inode: int) -> None:
-    """This process, as who holds a lock. Raises OSError."""
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, codec.dumps(evolve(this_process(), inode=U64(inode))), 0)
+    """This process, as who holds a lock. Raises OSError: the file says what it said."""
+    text = codec.dumps(evolve(this_process(), inode=U64(inode)))
+    os.ftruncate(descriptor, os.pwrite(descriptor, text, 0))
 
 
 def lock_holder(path: Path) -> LockHolder | None:

@@ -134,7 +134,7 @@ class TailReader:
         return Piece(lines=[], more=self.open())
 
     def open(self) -> bool:
-        """Whether there is a file to read: as `read` does. Raises OSError."""
+        """Opens the file, as `read` does, and finds the place to begin at; False: there is none. Raises OSError."""
         if self._descriptor is not None:
             return True
         try:
