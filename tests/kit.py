@@ -2,16 +2,18 @@
 
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import trio
 from attrs import define, field
 
 from omkd.protocol import codec
@@ -198,6 +200,24 @@ def wait_until(condition: object, complaint: str, timeout_s: float = START_S) ->
     while not condition():
         assert time.monotonic() < deadline, complaint
         time.sleep(LOOK_S)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """`wait_until` beside services that run in this loop."""
+    with trio.fail_after(START_S):
+        while not condition():  # noqa: ASYNC110 (a file changes, a child process does something: no event is set)
+            await trio.sleep(LOOK_S)
+
+
+@contextmanager
+def without_descriptors() -> Iterator[None]:
+    """Nothing more can be opened in this process."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def end_hosts(place: Place) -> None:

@@ -1,8 +1,5 @@
 """Services that follow the log, when they are behind and there is no descriptor left to open its segment."""
 
-import resource
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,24 +17,7 @@ from omkd.services.notices import Notices
 from omkd.store.event_log import Draft, open_event_log
 from omkd.store.recent_units import RECENT_BYTES
 from omkd.store.session import SessionDir
-
-DEADLINE_S = 20
-
-
-@contextmanager
-def without_descriptors() -> Iterator[None]:
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, before)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    with trio.fail_after(DEADLINE_S):
-        while not condition():  # noqa: ASYNC110 (a limit is lifted, no event is set)
-            await trio.sleep(0.01)
+from tests.kit import until, without_descriptors
 
 
 async def test_who_is_behind_when_there_are_no_descriptors_goes_on_once_there_are(

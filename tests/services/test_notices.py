@@ -48,7 +48,7 @@ from omkd.services.notice_rules import (
 from omkd.services.notices import Notices
 from omkd.store.event_log import Base, Draft, open_event_log
 from omkd.store.session import SessionDir
-from tests.kit import Place, running_daemon, wait_until
+from tests.kit import Place, running_daemon, until, wait_until
 
 DEADLINE_S = 20.0
 ENVIRONMENT = {"PATH": os.environ["PATH"], "NOTIFY_SOCKET": "/nowhere"}
@@ -84,13 +84,6 @@ async def at_work(
         await until(lambda: len(notices.status()) == len(rules))
         yield notices
         nursery.cancel_scope.cancel()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """What a child process does is told by nobody: looks again and again."""
-    with trio.fail_after(DEADLINE_S):
-        while not condition():  # noqa: ASYNC110 (a file changes, no event is set)
-            await trio.sleep(0.01)
 
 
 def asks(hub: Hub, text: str, by: By | None = None) -> Seq:

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,8 @@ import trio
 from attrs import define
 
 from omkd.core.decisions import ending_of
+from omkd.core.kept import Bounds
+from omkd.core.ledger import Ledger
 from omkd.core.state import State
 from omkd.protocol import codec
 from omkd.protocol.events import (
@@ -20,12 +22,14 @@ from omkd.protocol.events import (
     LogDamaged,
     PersonNeeded,
     Source,
+    TaskCancelled,
     TaskDispatched,
     TaskFinished,
     TaskHeld,
     TaskLost,
     TaskQueued,
     TaskReleased,
+    TaskRequeued,
     TaskStarted,
     ToWorker,
     Unit,
@@ -46,8 +50,10 @@ from omkd.services.escalation_writer import EscalationWriter
 from omkd.services.hub import Hub
 from omkd.services.mailbox_reader import MailboxReader
 from omkd.services.mailbox_writer import MailboxWriter
-from omkd.services.verify import verify_session
-from omkd.services.verify_report import MAX_FINDINGS, TO_BE_COMPLETED
+from omkd.services.verify import Begun, LogCheck, verify_session
+from omkd.services.verify_escalations import EscalationCheck
+from omkd.services.verify_mailboxes import MailboxCheck
+from omkd.services.verify_report import MAX_FINDINGS, TO_BE_COMPLETED, Report
 from omkd.store.event_log import Draft, open_event_log
 from omkd.store.segments import segment_name
 from omkd.store.session import SessionDir
@@ -660,3 +666,19 @@ async def test_a_position_beyond_the_log_is_found(settled: SessionDir):
     pos = json.loads(settled.escalations_pos.read_bytes())
     settled.escalations_pos.write_text(json.dumps({**pos, "seq": 1000}))
     assert "was written up to unit 1000, the event log ends with" in only_finding(settled)
+
+
+def test_what_passes_out_of_memory_does_so_once_a_unit_as_in_the_daemon(session: SessionDir) -> None:
+    """After a call that ended many tasks one of them was run again: `verify` had forgotten it, and blamed omkd."""
+    ids = [TaskId(f"t{number}") for number in range(100)]
+    cancelled = [TaskCancelled(task_id=each, worker=None, reason="") for each in ids]
+    again = TaskRequeued(task_id=ids[80], handout=U32(0), worker=None, outcome=None, why="", by_hand=True)
+    stories: list[list[Event]] = [[queued(each) for each in ids], [*cancelled], [again]]
+    begun = Begun(first=Seq(1), folded=Seq(0), state=State(ledger=Ledger.bounded(Bounds(finished=1))), known=Seq(0))
+    report = Report()
+    with closing(EscalationCheck(session, report, written_to=None)) as escalations:
+        check = LogCheck(report, MailboxCheck(session, report), escalations, None, begun)
+        for seq, events in enumerate(stories, 1):
+            check.take(Unit(seq=Seq(seq), ts=Ns(seq), by=ByOmkd(), synced=Seq(0), events=events))
+    assert report.result().findings == []
+    assert ids[0] not in check.state.ledger.tasks

@@ -1,6 +1,6 @@
 """The directory of the workers' directories, and what becomes of it under the daemon."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -15,8 +15,8 @@ from omkd.services.worker_watch import WorkerWatch
 from omkd.store.event_log import open_event_log
 from omkd.store.session import SessionDir
 from omkd.store.watch import open_watcher
+from tests.kit import until
 
-DEADLINE_S = 20
 SPEC = '{"name":"w","role":"r","inbox":"inbox.jsonl","outbox":"outbox.jsonl","heartbeat":"heartbeat.json"}'
 
 
@@ -33,12 +33,6 @@ async def watched(path: Path) -> AsyncIterator[Hub]:
         await nursery.start(WorkerWatch(hub, watcher, MailboxReader(hub), MailboxWriter(hub)).run)
         yield hub
         nursery.cancel_scope.cancel()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    with trio.fail_after(DEADLINE_S):
-        while not condition():  # noqa: ASYNC110 (a file changes, no event is set)
-            await trio.sleep(0.01)
 
 
 @pytest.mark.parametrize("how", ["removed", "renamed"])

@@ -2,9 +2,7 @@
 
 import errno
 import os
-import resource
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ from hypothesis import strategies as st
 from omkd.protocol.scalars import Ns, Seq
 from omkd.store.event_log import Base, EventLog, UnitsUnreadable
 from omkd.store.segments import UNITS_PER_MARK, segment_name
+from tests.kit import without_descriptors
 
 LAST = 12
 MANY = UNITS_PER_MARK + 50
@@ -148,16 +147,6 @@ async def test_a_segment_that_cannot_be_read_is_damage_and_a_shortage_of_ours_is
             log.read_after(Seq(4))
         with without_descriptors(), pytest.raises(OSError, match=os.strerror(errno.EMFILE)):
             log.read_after(Seq(0))
-
-
-@contextmanager
-def without_descriptors() -> Iterator[None]:
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 async def test_damage_is_said_once_however_often_it_is_met(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

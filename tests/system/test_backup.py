@@ -21,7 +21,7 @@ from omkd.protocol.scalars import U32
 from omkd.protocol.version import LOG_FORMAT
 from omkd.store.locks import lock_holder, take_lock
 from omkd.store.snapshot import read_snapshot, write_snapshot
-from tests.kit import Client, Place, append, end_hosts, events_called, running_daemon, wait_until
+from tests.kit import Client, Daemon, Place, append, end_hosts, events_called, running_daemon, wait_until
 from tests.system.system_kit import add_shell, consistent, fifo, open_gate, result, send, state, wait
 
 PAGE = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
@@ -103,6 +103,24 @@ class Sending(threading.Thread):
         self.join(DEADLINE_S)
 
 
+FILES, LOG = recipe("backup").split("cp -a")
+"""The two halves of a copy of a session at work, for what happens between them."""
+
+
+def copy_log(place: Place) -> None:
+    assert typed(place, f"cd .local/state/omk/sessions; cp -a{LOG}").endswith("consistent\n")
+
+
+def end_all(daemon: Daemon, client: Client) -> None:
+    client.call("omkd.shutdown", workers=True)
+    assert daemon.process.wait(DEADLINE_S) == 0
+
+
+def restore_in(home: Place, other_home: Place) -> str:
+    (home.root / "omk-backup").rename(other_home.root / "omk-backup")
+    return typed(other_home, recipe("restore"))
+
+
 def ends(place: Place) -> Counter[str]:
     """How often each task is recorded as ended."""
     return Counter(each["task_id"] for each in events_called(place, "TaskFinished"))
@@ -123,10 +141,8 @@ def test_a_copy_of_a_session_at_work_has_each_answered_task_and_goes_on_with_the
         sending.stop()
         assert said.endswith("consistent\n")
         assert len(sending.answered) > len(before), "nothing was sent while it was copied"
-        client.call("omkd.shutdown", workers=True)
-        daemon.process.wait(DEADLINE_S)
-    (home.root / "omk-backup").rename(other_home.root / "omk-backup")
-    assert typed(other_home, recipe("restore")).endswith("consistent\n")
+        end_all(daemon, client)
+    assert restore_in(home, other_home).endswith("consistent\n")
     with running_daemon(other_home) as daemon:
         client = daemon.client()
         with consistent(client):
@@ -135,8 +151,7 @@ def test_a_copy_of_a_session_at_work_has_each_answered_task_and_goes_on_with_the
             known = [each["task_id"] for each in events_called(other_home, "TaskQueued")]
             wait(client, *known)
         assert ends(other_home) == Counter(known)
-        client.call("omkd.shutdown", workers=True)
-        daemon.process.wait(DEADLINE_S)
+        end_all(daemon, client)
     assert "consistent" in typed(other_home, "omkd verify")
 
 
@@ -179,20 +194,17 @@ def test_what_was_done_while_it_was_copied_is_consistent_in_the_copy_and_told_on
     home: Place, other_home: Place
 ) -> None:
     """The hand-out, its start, its result and what the worker said are in the copy's log, and in no file of it."""
-    files, log = recipe("backup").split("cp -a")
     with running_daemon(home) as daemon:
         client = daemon.client()
         add_shell(client)
         assert result(client, send(client, "echo before")) == ("success", "before")
-        typed(home, files)
+        typed(home, FILES)
         assert result(client, send(client, "echo meanwhile")) == ("success", "meanwhile")
         append(home.session.worker("w").events, {"PersonNeeded": {"text": "which port?", "worker_id": "w"}})
         wait_until(lambda: events_called(home, "PersonNeeded") != [], "it is not read")
-        assert typed(home, f"cd .local/state/omk/sessions; cp -a{log}").endswith("consistent\n")
-        client.call("omkd.shutdown", workers=True)
-        assert daemon.process.wait(DEADLINE_S) == 0
-    (home.root / "omk-backup").rename(other_home.root / "omk-backup")
-    typed(other_home, recipe("restore"))
+        copy_log(home)
+        end_all(daemon, client)
+    restore_in(home, other_home)
     other_socket = take_lock(socket_lock(other_home.socket))  # a start that fails knows nothing of the copy yet
     refused = subprocess.run([sys.executable, "-m", "omkd"], env=other_home.environment, timeout=30, check=False)
     other_socket.release()
@@ -202,8 +214,7 @@ def test_what_was_done_while_it_was_copied_is_consistent_in_the_copy_and_told_on
             client = daemon.client()
             with consistent(client):
                 assert result(client, send(client, f"echo {start}")) == ("success", start)
-            client.call("omkd.shutdown", workers=True)
-            assert daemon.process.wait(DEADLINE_S) == 0
+            end_all(daemon, client)
     assert len(events_called(other_home, "PersonNeeded")) == 1
     assert events_called(other_home, "LineRejected") == []
     assert [each["copied"] for each in events_called(other_home, "DaemonStarted")] == [False, True, False]
@@ -212,21 +223,18 @@ def test_what_was_done_while_it_was_copied_is_consistent_in_the_copy_and_told_on
 
 def test_what_was_begun_while_it_was_copied_is_interrupted_in_the_copy(home: Place, other_home: Place) -> None:
     """No file of the copy tells of the run; it was run again as if it had never begun, which this worker forbids."""
-    files, log = recipe("backup").split("cp -a")
     gate, ran = fifo(home), home.root / "ran"
     with running_daemon(home) as daemon:
         client = daemon.client()
         add_shell(client, on_interrupt="fail")
-        typed(home, files)
+        typed(home, FILES)
         task = send(client, f"echo once >> {ran}; cat {gate}")
         wait_until(lambda: state(client, task) == "running", "it does not run")
-        assert typed(home, f"cd .local/state/omk/sessions; cp -a{log}").endswith("consistent\n")
+        copy_log(home)
         open_gate(gate)
         assert result(client, task)[0] == "success"
-        client.call("omkd.shutdown", workers=True)
-        assert daemon.process.wait(DEADLINE_S) == 0
-    (home.root / "omk-backup").rename(other_home.root / "omk-backup")
-    typed(other_home, recipe("restore"))
+        end_all(daemon, client)
+    restore_in(home, other_home)
     with running_daemon(other_home) as daemon:
         client = daemon.client()
         with consistent(client):
@@ -237,16 +245,14 @@ def test_what_was_begun_while_it_was_copied_is_interrupted_in_the_copy(home: Pla
 
 def test_a_worker_that_was_removed_while_it_was_copied_does_not_come_back(home: Place, other_home: Place) -> None:
     """Its directory is in the copy: as a stranger's, with a heartbeat of its last host, it would be handed tasks."""
-    files, log = recipe("backup").split("cp -a")
     with running_daemon(home) as daemon:
         client = daemon.client()
         add_shell(client)
         assert result(client, send(client, "echo before")) == ("success", "before")
-        typed(home, files)
+        typed(home, FILES)
         client.call("worker.remove", name="w")
-        assert typed(home, f"cd .local/state/omk/sessions; cp -a{log}").endswith("consistent\n")
-    (home.root / "omk-backup").rename(other_home.root / "omk-backup")
-    typed(other_home, recipe("restore"))
+        copy_log(home)
+    restore_in(home, other_home)
     with running_daemon(other_home) as daemon:
         client = daemon.client()
         assert client.call("worker.list")["workers"] == []
@@ -261,8 +267,7 @@ def test_a_result_that_comes_to_stand_where_a_lost_one_stood_is_taken(home: Plac
         client = daemon.client()
         add_shell(client)
         assert result(client, send(client, "echo did it", id="one")) == ("success", "did it")
-        client.call("omkd.shutdown", workers=True)
-        assert daemon.process.wait(DEADLINE_S) == 0
+        end_all(daemon, client)
     outbox = home.session.worker("w").outbox
     line = outbox.read_text()
     typed(home, "cd .local/state/omk/sessions; mv default old; cp -a old default; rm default/workers/w/outbox.jsonl")
@@ -296,8 +301,7 @@ def test_a_copy_that_is_started_beside_the_original_leaves_its_agents_alone(home
         task = send(client, f"cat {gate}; echo did it")
         wait_until(lambda: state(client, task) == "running", "it does not run")
         typed(home, recipe("backup"))
-        (home.root / "omk-backup").rename(other_home.root / "omk-backup")
-        typed(other_home, recipe("restore"))
+        restore_in(home, other_home)
         with running_daemon(other_home) as copy:
             wait_until(lambda: events_called(other_home, "TaskRequeued") != [], "the copy does not begin anew")
             copy.client().call("omkd.shutdown", workers=True)
