@@ -6,8 +6,6 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Final
 
 import trio
@@ -20,6 +18,7 @@ from omkd.api.server import run_server
 from omkd.api.unix_socket import open_unix_listener, socket_lock
 from omkd.config import Config
 from omkd.core.state import State
+from omkd.holding import held, make_own_directories, settle_copy, tidy_up
 from omkd.protocol.errors import ApiError
 from omkd.protocol.events import ByOmkd, DaemonStarted, DaemonStopped, Unit
 from omkd.protocol.methods import ConfigResult, ReloadResult
@@ -44,8 +43,8 @@ from omkd.services.worker_watch import WorkerWatch
 from omkd.settings.live import LiveSettings
 from omkd.settings.table import Settings
 from omkd.store.event_log import Draft, EventLog, LogLost, LogWriteFailed, open_event_log
-from omkd.store.files import make_dir, make_private, remove_temporaries, sync_way_to
-from omkd.store.locks import FileLock, LockHeld, boot_id, is_gone, take_lock
+from omkd.store.files import sync_way_to
+from omkd.store.locks import FileLock, boot_id
 from omkd.store.session import SessionDir
 from omkd.store.watch import open_watcher
 from omkd.systemd import Notifier
@@ -53,13 +52,6 @@ from omkd.systemd import Notifier
 logger = logging.getLogger(__name__)
 
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-SOCKETS: Final = "omk"
-"""In the runtime directory: where sockets are that nobody put elsewhere."""
-
-HEIR_S: Final = 5.0
-"""For the lock of a daemon that was killed while it started a process, which has all that is open until its exec."""
-
-HEIR_LOOK_S: Final = 0.05
 SWITCH_S: Final = 0.0001
 """So long, instead of Python's 5 ms, a thread that comes back from the disk waits for a busy loop to let it go on. A
 commit has several such waits: beside a client that floods, they were most of everybody's latency. It must be well below
@@ -79,56 +71,10 @@ async def run_daemon(config: Config, notifier: Notifier) -> None:
     Raises LockHeld, LogDamaged, LogTooNew, LogBroken, LogWriteFailed, OSError (in groups, as nurseries do).
     """
     sys.setswitchinterval(SWITCH_S)
-    make_dir(config.session.path)
-    for directory in own_directories(config):
-        if make_private(directory):
-            logger.warning("%s was open to others, and is no more: mode 0700", directory)
+    make_own_directories(config)
     async with held(config.session.lock) as lock, held(socket_lock(config.socket)):
         tidy_up(config.session)
         await run_locked(config, notifier, lock)
-
-
-def tidy_up(session: SessionDir) -> None:
-    """What killed runs left half-written, where only who holds the lock writes: a snapshot may have 240 MB."""
-    for directory in (session.path, session.events, session.older):
-        try:
-            removed = remove_temporaries(directory)
-        except OSError as error:
-            logger.warning("%s: what a killed run left cannot be removed: %s", directory, error)
-        else:
-            for path in removed:
-                logger.info("%s was left by a run that was killed: removed", path)
-
-
-def own_directories(config: Config) -> list[Path]:
-    """Those that are omkd's alone, of those that are there: with `--socket` the socket may be in anybody's."""
-    of_sockets = config.socket.parent
-    found = [config.session.path, *([of_sockets] if of_sockets.name == SOCKETS else [])]
-    return [each for each in found if each.is_dir()]
-
-
-@asynccontextmanager
-async def held(path: Path) -> AsyncIterator[FileLock]:
-    """Raises LockHeld, OSError."""
-    lock = await lock_or_heritage(path)
-    try:
-        yield lock
-    finally:
-        lock.release()
-
-
-async def lock_or_heritage(path: Path) -> FileLock:
-    """One whose holder has ended is waited for. Raises LockHeld, OSError."""
-    for look in range(round(HEIR_S / HEIR_LOOK_S)):
-        try:
-            return take_lock(path)
-        except LockHeld as held_by:
-            if held_by.holder is None or not is_gone(held_by.holder):
-                raise
-            if look == 0:
-                logger.info("%s, which has ended: waiting for the process it was starting", held_by)
-        await trio.sleep(HEIR_LOOK_S)
-    return take_lock(path)
 
 
 async def run_locked(config: Config, notifier: Notifier, lock: FileLock) -> None:
@@ -229,15 +175,6 @@ async def serve(
     finally:
         reader.close()
     return desk.stop_reason
-
-
-def settle_copy(lock: FileLock) -> None:
-    """The places in its files are in the log now. What is not said is found out by the next start once more."""
-    if lock.was_copied:
-        try:
-            lock.settle()
-        except OSError as error:
-            logger.warning("%s: the next start takes the session for a copy still: %s", lock.path, error)
 
 
 async def end_when_drained(desk: Desk) -> None:
