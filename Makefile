@@ -35,6 +35,8 @@ install-dev: $(VENV)/.installed-dev
 demo: $(VENV)/.installed
 	$(BIN)/omkctl demo
 
+# Thousands of processes import the same modules: from bytecode that is kept, whatever the environment says of it.
+test: export PYTHONDONTWRITEBYTECODE :=
 test: $(VENV)/.installed-dev
 	$(BIN)/pytest -n 4 --dist loadgroup
 
