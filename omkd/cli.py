@@ -1,42 +1,26 @@
-"""argv and environment -> Config; error -> exit status. The only module that exits."""
+"""argv and environment -> Config. The only module that exits.
 
-import errno
-import faulthandler
+What a command needs is imported when it runs: `omkd --version` is asked for often, and the daemon's modules take long.
+"""
+
 import os
 import sys
 import time
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
-import trio
 from click.core import ParameterSource
 
-from omkd import logs
-from omkd.config import Config, Place, config_file, config_for, place_for
-from omkd.protocol import codec
+from omkd.exit_statuses import EXIT_DAMAGE_OR_CONFIG, EXIT_FAILED, EXIT_HELD, EXIT_NO_SESSION, EXIT_TOO_NEW
+from omkd.logs import LOG_FORMATS, LOG_LEVELS
 from omkd.protocol.address import AddressError
 from omkd.protocol.version import __version__
-from omkd.settings.errors import ConfigError
-from omkd.settings.live import shown
-from omkd.settings.loading import ConfigFile, Override
-from omkd.settings.table import LOG_FORMATS, LOG_LEVELS
-from omkd.store.event_log import LogBroken, LogDamaged, LogTooNew, LogWriteFailed
-from omkd.store.locks import FileLock, LockHeld, take_lock
-from omkd.systemd import ActivationError, notifier_for
 
-EXIT_FAILED: Final = 1
-EXIT_HELD: Final = 6
-EXIT_TOO_NEW: Final = 7
-EXIT_DAMAGE_OR_CONFIG: Final = 78
-
-CONFIGURATION_ERRORS: Final = frozenset(
-    {errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EROFS, errno.ELOOP, errno.ENAMETOOLONG}
-)
-"""What a start again would not change. A full disk may be different the next time."""
-
-KNOWN_ERRORS: Final = (LockHeld, LogDamaged, LogTooNew, LogBroken, LogWriteFailed, OSError, AddressError)
-"""What is said in one line; anything else is a fault of ours, with its traceback."""
+if TYPE_CHECKING:
+    from omkd.config import Place
+    from omkd.settings.loading import ConfigFile, Override
+    from omkd.store.locks import FileLock
 
 
 @click.group(invoke_without_command=True, context_settings={"auto_envvar_prefix": "OMKD"})
@@ -81,6 +65,8 @@ def cli(
     SIGTERM, Ctrl-C, the end of its terminal or `omkctl shutdown` end the daemon; agents at work go on. Without a
     terminal SIGHUP reads the configuration again.
     """
+    from omkd.config import config_file, config_for, place_for
+
     try:
         place = place_for(os.environ, session=session, state_dir=state_dir, socket=socket)
     except AddressError as fault:
@@ -92,6 +78,11 @@ def cli(
     file = config_file(os.environ, session=session, named=named, overrides=overrides)
     if check_config:
         context.exit(report_config(file, as_json))
+
+    from omkd.serving import serve
+    from omkd.settings.errors import ConfigError
+    from omkd.systemd import ActivationError
+
     try:
         config = config_for(os.environ, place, file, file.load())
     except (ConfigError, ActivationError) as fault:
@@ -99,8 +90,10 @@ def cli(
     context.exit(serve(config))
 
 
-def overrides_in(context: click.Context, **given: str | None) -> dict[str, Override]:
+def overrides_in(context: click.Context, **given: str | None) -> "dict[str, Override]":
     """What the command line or the environment says of options that omkd.toml has too."""
+    from omkd.settings.loading import Override
+
     found = {}
     for name, value in given.items():
         if value is not None:
@@ -110,8 +103,12 @@ def overrides_in(context: click.Context, **given: str | None) -> dict[str, Overr
     return found
 
 
-def report_config(file: ConfigFile, as_json: bool) -> int:
+def report_config(file: "ConfigFile", as_json: bool) -> int:
     """Says whether the file is good and what is set; the exit status."""
+    from omkd.protocol import codec
+    from omkd.settings.errors import ConfigError
+    from omkd.settings.live import shown
+
     try:
         loaded = file.load()
     except ConfigError as fault:
@@ -134,12 +131,13 @@ def report_config(file: ConfigFile, as_json: bool) -> int:
 @cli.command()
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @click.pass_obj
-def verify(place: Place, as_json: bool) -> None:
+def verify(place: "Place", as_json: bool) -> None:
     """Proves a session consistent, or says what is not. Changes nothing; works without a daemon."""
+    from omkd.protocol import codec
     from omkd.services.verify import verify_session
 
     if not (place.session.events.is_dir() or place.session.escalations_pos.exists()):
-        fail(f"there is no session in {place.session.path}", 3)
+        fail(f"there is no session in {place.session.path}", EXIT_NO_SESSION)
     result = verify_session(place.session)
     if as_json:
         click.echo(codec.dumps(result).decode())
@@ -160,13 +158,14 @@ def verify(place: Place, as_json: bool) -> None:
     help="Takes a unit of a kind this omkd does not know for damage, not for the work of a newer omkd.",
 )
 @click.pass_obj
-def repair(place: Place, unknown_is_damage: bool) -> None:
+def repair(place: "Place", unknown_is_damage: bool) -> None:
     """Moves what is damaged in the event log aside and records LogDamaged. Only while no daemon serves the session."""
+    from omkd.store.log_errors import LogTooNew
     from omkd.store.repair import repair as repair_log
     from omkd.store.snapshot import newest_known
 
     if not place.session.events.is_dir():
-        fail(f"there is no session in {place.session.path}", 3)
+        fail(f"there is no session in {place.session.path}", EXIT_NO_SESSION)
     lock = held_lock(place)
     try:
         known = newest_known(place.session.path)
@@ -178,57 +177,13 @@ def repair(place: Place, unknown_is_damage: bool) -> None:
     click.echo("nothing is damaged" if repaired is None else str(repaired))
 
 
-def held_lock(place: Place) -> FileLock:
+def held_lock(place: "Place") -> "FileLock":
+    from omkd.store.locks import LockHeld, take_lock
+
     try:
         return take_lock(place.session.lock)
     except LockHeld as held:
         fail(f"{held}: end that daemon first (omkctl shutdown)", EXIT_HELD)
-
-
-def serve(config: Config) -> int:
-    """Runs the daemon; its exit status. Whatever ends it, what it logged is written."""
-    settings = config.loaded.settings
-    log = logs.start_logging(os.environ, level=settings.log_level, log_format=settings.log_format)
-    faulthandler.enable()  # systemd's watchdog ends a process that hangs with SIGABRT: this says where it hung
-    try:
-        return run(config)
-    finally:
-        log.close()
-
-
-def run(config: Config) -> int:
-    from omkd.daemon import run_daemon
-
-    try:
-        trio.run(run_daemon, config, notifier_for(os.environ), strict_exception_groups=True)
-    except (*KNOWN_ERRORS, ExceptionGroup) as raised:
-        error = leaf(raised)
-        if not isinstance(error, KNOWN_ERRORS):
-            raise
-        return report(error)
-    return 0
-
-
-def report(error: Exception) -> int:
-    """Says it on stderr; the exit status it stands for."""
-    click.echo(f"omkd: {error}", err=True)
-    match error:
-        case LockHeld():
-            return EXIT_HELD
-        case LogTooNew():
-            return EXIT_TOO_NEW
-        case LogDamaged() | AddressError() | NotADirectoryError():
-            return EXIT_DAMAGE_OR_CONFIG
-        case OSError(errno=number) if number in CONFIGURATION_ERRORS:
-            return EXIT_DAMAGE_OR_CONFIG
-        case _:
-            return EXIT_FAILED
-
-
-def leaf(error: Exception) -> Exception:
-    while isinstance(error, ExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 def fail(text: str, status: int) -> NoReturn:

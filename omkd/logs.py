@@ -20,6 +20,9 @@ from typing import Final
 
 from omkd.protocol.redaction import redacted_text, secrets_in
 
+LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+LOG_FORMATS: Final = ("text", "json")
+
 MAX_QUEUED: Final = 10_000
 """Lines that wait for stderr: some MB at most. What comes then is dropped, and how much is said."""
 

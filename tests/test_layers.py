@@ -121,3 +121,21 @@ def test_what_omkctl_imports_needs_the_standard_library_only(module: str):
         [sys.executable, "-S", "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
     )
     assert set(done.stdout.split()) - sys.stdlib_module_names - {"__main__"} == {"omkd"}
+
+
+@pytest.mark.parametrize(
+    ("module", "later"),
+    [
+        ("omkd.cli", "trio"),
+        ("omkd.cli", "omkd.protocol.codec"),
+        ("omkd.worker.cli", "omkd.worker.acp_run"),
+        ("omkd.worker.cli", "omkd.worker.acp_events"),
+        ("omkd.settings.live", "omkd.services.hub"),
+    ],
+)
+def test_what_takes_long_to_import_is_imported_when_it_is_needed(module: str, later: str) -> None:
+    code = f"import sys, {module}; print({later!r} in sys.modules); import {later}"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.strip() == "False"

@@ -16,7 +16,7 @@ from attrs import frozen
 from omkd.cli import main
 
 FORKSERVER = get_context("forkserver")
-FORKSERVER.set_forkserver_preload(["tests.warm", "omkd.daemon"])
+FORKSERVER.set_forkserver_preload(["tests.warm", "omkd.serving"])
 
 
 @frozen

@@ -48,6 +48,12 @@ WORKER_NAME_CHARS = 64
 TASK_ID_CHARS = 64
 """It is a directory's name too, with `.2` behind it, and is typed."""
 
+MAX_QUEUED_TASKS = 100_000
+"""Waiting in the daemon, unless omkd.toml says otherwise: what waits is in memory, 1 KB each beside its text."""
+
+MAX_QUEUED_BYTES = 256 * 1024 * 1024
+"""Of their texts, likewise: 1,000 of the largest that may be sent."""
+
 KEY_CHARS = 256
 """Of an idempotency key: room for a UUID and a prefix."""
 

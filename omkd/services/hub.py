@@ -2,22 +2,16 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
 
 import trio
 from attrs import Factory, define, field, frozen
 
 from omkd.core.state import State
+from omkd.protocol.limits import MAX_QUEUED_BYTES, MAX_QUEUED_TASKS
 from omkd.protocol.methods import InvalidSpec, RetriedWrite
 from omkd.protocol.scalars import Ns, WorkerName
 from omkd.store.event_log import EventLog
 from omkd.store.session import SessionDir
-
-MAX_QUEUED_TASKS: Final = 100_000
-"""What waits is in memory, 1 KB each beside its text."""
-
-MAX_QUEUED_BYTES: Final = 256 * 1024 * 1024
-"""Of their texts, which are in memory too: 1,000 of the largest that may be sent."""
 
 
 class Wakeup:

@@ -22,10 +22,9 @@ from .worker_files import write_settings
 
 logger = logging.getLogger(__name__)
 
-MAX_RESTARTS: Final = 5
-"""In a row. A host that ran for LONG_ENOUGH_S begins a new row."""
-
 LONG_ENOUGH_S: Final = 60.0
+"""A host that ran for so long begins a new row of restarts."""
+
 RESTART_FIRST_S: Final = 0.5
 RESTART_MAX_S: Final = 30.0
 
@@ -57,7 +56,7 @@ class Charge:
 class Supervisor:
     """`run` looks after every worker with a command; `stop` ends the host of one for good.
 
-    `max_restarts` is asked each time a host has ended: the configuration may change.
+    `max_restarts`, in a row, is asked each time a host has ended: the configuration may change.
     """
 
     def __init__(
@@ -65,7 +64,7 @@ class Supervisor:
         hub: Hub,
         reader: MailboxReader,
         environment: Mapping[str, str],
-        max_restarts: Callable[[], int] = lambda: MAX_RESTARTS,
+        max_restarts: Callable[[], int],
     ) -> None:
         self._hub = hub
         self._reclaimer = Reclaimer(hub, reader)

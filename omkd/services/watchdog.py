@@ -12,7 +12,7 @@ from attrs import Factory, define, frozen
 from omkd.core.ledger import TaskEntry
 from omkd.core.roster import WorkerEntry
 from omkd.core.views import why_queued
-from omkd.core.vitals import STALLED_AFTER_S, Duty, Signs, Vitals
+from omkd.core.vitals import Duty, Signs, Vitals
 from omkd.protocol.events import ByOmkd, Event, PersonNeeded, WorkerRecovered, WorkerStalled
 from omkd.protocol.handout import handout_id
 from omkd.protocol.methods import TaskState
@@ -24,33 +24,27 @@ from .hub import Hub
 
 logger = logging.getLogger(__name__)
 
-LOOK_S: Final = 10.0
-"""omk-worker's heartbeat has the same period."""
-
-QUEUED_WARN_S: Final = 15 * 60.0
-"""How long the oldest task of a target may wait before a person is told."""
-
 NS_PER_S: Final = 1_000_000_000
 
 
 @frozen(kw_only=True)
 class Patience:
-    """How often it is looked, and when what is seen is worth a word."""
+    """How often it is looked, and when what is seen is worth a word: of a silent worker, of a task that waits."""
 
-    look_s: float = LOOK_S
-    stalled_after_s: float = STALLED_AFTER_S
-    queued_warn_s: float = QUEUED_WARN_S
+    look_s: float
+    stalled_after_s: float
+    queued_warn_s: float
 
 
 @define
 class Watchdog:
-    """Looks every 10 s. What was said of a queued task is said once a run of the daemon.
+    """Looks again and again. What was said of a queued task is said once a run of the daemon.
 
     `patience` is asked at each look: the configuration may change.
     """
 
     hub: Hub
-    patience: Callable[[], Patience] = Patience
+    patience: Callable[[], Patience]
     _vitals: dict[WorkerName, Vitals] = Factory(dict)
     _running: dict[WorkerName, TaskId | None] = Factory(dict)
     _warned: set[TaskId] = Factory(set)

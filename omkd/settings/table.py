@@ -11,14 +11,11 @@ import attrs
 from attrs import field, frozen
 
 from omkd.core.vitals import STALLED_AFTER_S
+from omkd.logs import LOG_FORMATS, LOG_LEVELS
 from omkd.protocol.escalation import EscalationKind
-from omkd.services.hub import MAX_QUEUED_BYTES, MAX_QUEUED_TASKS
+from omkd.protocol.limits import MAX_QUEUED_BYTES, MAX_QUEUED_TASKS
 from omkd.services.notice_rules import NoticeRule
-from omkd.services.supervisor import MAX_RESTARTS
-from omkd.services.watchdog import LOOK_S, QUEUED_WARN_S
 
-LOG_LEVELS: Final = ("debug", "info", "warning", "error")
-LOG_FORMATS: Final = ("text", "json")
 PRESETS: Final = ("desktop", "webhook")
 
 LONGEST_SECS: Final = 10 * 365 * 24 * 3600
@@ -76,9 +73,7 @@ class Settings:
     log_format: str = text(
         "text", "a line of text, or one JSON object a line; one run has one form", one_of=LOG_FORMATS, restart=True
     )
-    look_secs: int = number(
-        int(LOOK_S), "how often workers' signs of life and the queue are looked at", unit="s", at_least=1
-    )
+    look_secs: int = number(10, "how often workers' signs of life and the queue are looked at", unit="s", at_least=1)
     stalled_after_secs: int = number(
         int(STALLED_AFTER_S),
         "silence after which a worker is stalled, outside of what its task may take; omk-worker beats every 10 s",
@@ -86,13 +81,13 @@ class Settings:
         at_least=1,
     )
     queued_warn_secs: int = number(
-        int(QUEUED_WARN_S),
+        15 * 60,
         "how long the oldest task of a target may wait before a person is told",
         unit="s",
         at_least=1,
     )
     max_restarts: int = number(
-        MAX_RESTARTS, "of a worker's host that ends again and again, within a minute each; then the worker is dead"
+        5, "of a worker's host that ends again and again, within a minute each; then the worker is dead"
     )
     max_queued_tasks: int = number(
         MAX_QUEUED_TASKS, "waiting in the daemon at once; what is sent beyond is refused (`queue_full`)", at_least=1

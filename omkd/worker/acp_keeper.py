@@ -8,15 +8,17 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import trio
 from attrs import frozen
 
-from .acp_agent import Agent, open_agent
 from .children import Children
 from .command import Command
 from .processes import Process, RunProcesses, name_of, wait_ended
+
+if TYPE_CHECKING:
+    from .acp_agent import Agent
 
 log = logging.getLogger(__name__)
 
@@ -46,11 +48,13 @@ class Keeper:
         """Whether an agent that was started like this is there, and lives."""
         return self._agent is not None and self._started_as == wanted and not self._agent.has_ended
 
-    async def agent_for(self, wanted: Wanted, *, stderr: Path, grace_s: float) -> Agent:
+    async def agent_for(self, wanted: Wanted, *, stderr: Path, grace_s: float) -> "Agent":
         """The one that is there, or a new one; no cancel scope may be open that is left before it ends.
 
         Raises OSError, ValueError: it cannot be started.
         """
+        from .acp_agent import open_agent
+
         if not self.has(wanted):
             await self.end()
             opening = open_agent(wanted.command, self.children, self._members, stderr=stderr, grace_s=grace_s)
@@ -82,13 +86,13 @@ class Keeper:
             self._agent = None
             await self._kept.aclose()
 
-    async def _left_by_turn(self, agent: Agent) -> list[Process]:
+    async def _left_by_turn(self, agent: "Agent") -> list[Process]:
         left = self._of_turn(agent)
         with trio.move_on_after(LEFT_S):
             await wait_ended(left)
         return self._of_turn(agent) if left else []
 
-    def _of_turn(self, agent: Agent) -> list[Process]:
+    def _of_turn(self, agent: "Agent") -> list[Process]:
         return [process for process in self._members.alive() if process.start_time >= agent.at_work_since]
 
 

@@ -30,8 +30,9 @@ from omkd.store.session import WorkerDir
 from .acp_desk import Answer, Approved, Closing, Denied, Question
 from .acp_events import Usage
 from .acp_facts import Option, ToolFacts
+from .answers import Answers
 from .files import RunFiles
-from .mailbox import Handout, Mailbox
+from .mailbox import Handout
 
 log = logging.getLogger(__name__)
 
@@ -44,23 +45,6 @@ PROGRESS_S: Final = 1.0
 
 DETAIL_CHARS: Final = 8000
 U32_MAX: Final = 2**32 - 1
-
-
-class Answers:
-    """Answers as they come by the control file. `look` after it was read; `wait` for that of one question."""
-
-    def __init__(self, mailbox: Mailbox) -> None:
-        self._mailbox = mailbox
-        self._read = trio.Event()
-
-    def look(self) -> None:
-        self._read.set()
-        self._read = trio.Event()
-
-    async def wait(self, decision: str) -> AnswerLine:
-        while (line := self._mailbox.take_answer(decision)) is None:
-            await self._read.wait()
-        return line
 
 
 class RunDesk:

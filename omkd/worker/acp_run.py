@@ -19,7 +19,8 @@ from .acp_host import TurnEnd, agent_for, run_turn
 from .acp_keeper import Keeper
 from .acp_opening import AcpTask, Waits
 from .acp_outcome import Evidence, artifacts_of, result_of
-from .acp_questions import Answers, RunDesk
+from .acp_questions import RunDesk
+from .answers import Answers
 from .command import Command, budget_secs_for, command_for, prompt_for
 from .files import RunFiles
 from .mailbox import Handout

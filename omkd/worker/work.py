@@ -5,7 +5,7 @@ What a dead host had begun is settled before anything is run: reported if it has
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
 import trio
@@ -18,8 +18,7 @@ from omkd.store.files import append_line, atomic_write
 from omkd.store.session import WorkerDir
 
 from .acp_keeper import Keeper
-from .acp_questions import Answers
-from .acp_run import run_acp_handout
+from .answers import Answers
 from .files import RunFiles, recorded_result
 from .heartbeat import BUSY, READY, write_heartbeat
 from .host_log import rotate_host_log
@@ -66,6 +65,8 @@ class Work:
         self._in_hand: InHand | None = None
         self._stop = trio.Event()
         self._news = trio.Event()
+        if settings.runner.acp:
+            acp_driver()
 
     @property
     def grace_secs(self) -> int:
@@ -168,7 +169,7 @@ class Work:
         record = await self._persist(handout.id, lambda: begin(handout, files, place))
         log.info("%s: running", handout.id)
         if self._settings.runner.acp:
-            return await run_acp_handout(handout, files, record, place, orders, self._answers, self._keeper)
+            return await acp_driver()(handout, files, record, place, orders, self._answers, self._keeper)
         await self._keeper.end()
         return await run_handout(handout, files, record, place, orders)
 
@@ -214,6 +215,16 @@ class Work:
         except SettingsError as error:
             log.error("%s; going on with the settings before", error)
             return self._settings
+
+
+def acp_driver() -> Callable[..., Awaitable[OutboxLine]]:
+    """`run_acp_handout`. Importing it is a sixth of a host's start, and most hosts run commands.
+
+    A host whose worker has an ACP agent does so when it starts: the files may be another version's later.
+    """
+    from .acp_run import run_acp_handout
+
+    return run_acp_handout
 
 
 def files_of(worker: WorkerDir, handout: Handout) -> RunFiles:

@@ -10,6 +10,7 @@ import trio.testing
 from attrs import define, field
 
 from omkd.core.state import State
+from omkd.core.vitals import STALLED_AFTER_S
 from omkd.protocol import codec
 from omkd.protocol.events import (
     ByOmkd,
@@ -31,13 +32,14 @@ from omkd.protocol.records import Heartbeat, Runner, WorkerSpec, WorkerTask
 from omkd.protocol.scalars import I32, U32, U64, HandoutId, HeartbeatNs, Ns, TaskId, WorkerName
 from omkd.services.heartbeats import read_heartbeat
 from omkd.services.hub import Hub
-from omkd.services.watchdog import Watchdog
+from omkd.services.watchdog import Patience, Watchdog
 from omkd.store.event_log import Draft, open_event_log
 from omkd.store.session import SessionDir
 
 W = WorkerName("w")
 T = TaskId("t")
 NS = 10**9
+PATIENCE = Patience(look_s=10, stalled_after_s=STALLED_AFTER_S, queued_warn_s=15 * 60)
 
 OURS = Runner(command=["sh"], budget_secs=U64(60), grace_secs=U64(10))
 
@@ -109,7 +111,7 @@ async def open_scene(root: Path) -> AsyncIterator[Scene]:
 
     async with open_event_log(session.events, fold=fold, clock_ns=lambda: scene.clock_s * NS) as log:
         hub = Hub(session=session, log=log, state=state, clock_ns=lambda: scene.clock_s * NS)
-        scene = Scene(hub=hub, watchdog=Watchdog(hub), said=said)
+        scene = Scene(hub=hub, watchdog=Watchdog(hub, lambda: PATIENCE), said=said)
         yield scene
 
 
@@ -184,7 +186,7 @@ async def test_a_restart_of_the_daemon_ages_nobody(scene: Scene) -> None:
     scene.add()
     scene.beat()
     assert scene.look(0, 25) == []
-    scene.watchdog = Watchdog(scene.hub)
+    scene.watchdog = Watchdog(scene.hub, lambda: PATIENCE)
     assert scene.look(26, 50) == []
 
 
@@ -192,7 +194,7 @@ async def test_a_stalled_worker_is_neither_stalled_nor_recovered_by_a_restart_of
     scene.add()
     scene.beat()
     assert scene.look(0, 31) == [stalled(31)]
-    scene.watchdog = Watchdog(scene.hub)
+    scene.watchdog = Watchdog(scene.hub, lambda: PATIENCE)
     assert scene.look(100, 110, 200) == []
     scene.beat()
     assert scene.look(210) == [RECOVERED]

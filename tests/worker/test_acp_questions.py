@@ -16,7 +16,8 @@ from omkd.store.session import WorkerDir
 from omkd.worker.acp_desk import Approved, Closing, Denied, Question
 from omkd.worker.acp_events import Usage
 from omkd.worker.acp_facts import Option, ToolFacts
-from omkd.worker.acp_questions import REFUSE, Answers, RunDesk, choices_of
+from omkd.worker.acp_questions import REFUSE, RunDesk, choices_of
+from omkd.worker.answers import Answers
 from omkd.worker.files import RunFiles
 from omkd.worker.mailbox import Handout, Mailbox
 
