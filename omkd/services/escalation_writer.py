@@ -174,7 +174,7 @@ class EscalationWriter:
     def _open_file(self) -> int:
         """The file that the path names, made if there is none; the position is that of this file, and in it."""
         if self._descriptor is not None and self._is_named(self._descriptor):
-            self._stay_within(os.fstat(self._descriptor).st_size)
+            self._stay_within(self._descriptor)
             return self._descriptor
         self._close()
         if self._is_half_rotated():
@@ -193,15 +193,15 @@ class EscalationWriter:
             logger.info("%s is another file than before: lines go on in it", self._path)
             self._pos = evolve(self._pos, inode=U64(status.st_ino), offset=U64(0))
         else:
-            self._stay_within(status.st_size)
+            self._stay_within(descriptor)
         return descriptor
 
-    def _stay_within(self, size: int) -> None:
+    def _stay_within(self, descriptor: int) -> None:
         """Of a file that lost its end the position goes back to the last lines that are whole; the rest comes again.
 
         One that was emptied is begun anew: so do those who rotate it by a copy.
         """
-        offset, seq = int(self._pos.offset), self._pos.seq
+        offset, seq, size = int(self._pos.offset), self._pos.seq, os.fstat(descriptor).st_size
         if offset <= size:
             return
         if size == 0:
@@ -213,7 +213,7 @@ class EscalationWriter:
             units = self._hub.log.read_before(Seq(seq + 1), max_units=UNITS_PER_TURN, max_bytes=BYTES_PER_TURN)
             if not units:
                 logger.warning("%s: what it lost is no longer in the event log", self._path)
-                offset, seq = size, self._pos.seq
+                offset, seq = end_torn_line(descriptor, size), self._pos.seq
                 break
             while units and offset > size:
                 gone = units.pop()
@@ -280,6 +280,14 @@ class EscalationWriter:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+
+def end_torn_line(descriptor: int, size: int) -> int:
+    """A line whose rest is gone ends here, so that it spoils no other; the file's size. Raises OSError."""
+    if os.pread(descriptor, 1, size - 1) == b"\n":
+        return size
+    write_all(descriptor, b"\n")
+    return size + 1
 
 
 @contextmanager
