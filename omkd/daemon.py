@@ -28,7 +28,8 @@ from omkd.services.compaction import finish_compactions
 from omkd.services.decisions import run_decisions
 from omkd.services.disk_watch import DiskWatch
 from omkd.services.dispatcher import run_dispatcher
-from omkd.services.escalation_writer import EscalationWriter, load_pos
+from omkd.services.escalation_pos import load_pos
+from omkd.services.escalation_writer import EscalationWriter
 from omkd.services.event_lines import run_event_lines
 from omkd.services.hub import Hub, QueueLimits, Wakeup
 from omkd.services.mailbox_reader import MailboxReader

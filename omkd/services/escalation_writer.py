@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 import trio
-from attrs import evolve, frozen
+from attrs import evolve
 
 from omkd.protocol import codec
 from omkd.protocol.escalation import entry_from_event
@@ -20,8 +20,9 @@ from omkd.protocol.events import Unit
 from omkd.protocol.scalars import U64, Ns, Seq
 from omkd.protocol.timestamps import format_ns
 from omkd.store.event_log import StoredUnit
-from omkd.store.files import SMALL_FILE_BYTES, atomic_write, open_append, read_regular, sync_dir, write_all
+from omkd.store.files import open_append, sync_dir, write_all
 
+from .escalation_pos import load_pos, write_pos
 from .hub import Hub
 
 logger = logging.getLogger(__name__)
@@ -34,15 +35,6 @@ SAVE_EVERY_BYTES: Final = 1024 * 1024
 
 RETRY_FIRST_S: Final = 0.5
 RETRY_MAX_S: Final = 30.0
-
-
-@frozen(kw_only=True)
-class EscalationsPos:
-    """`{"inode":1234,"offset":5678,"seq":90}`: before `offset` stand the lines of the units up to `seq`."""
-
-    inode: U64
-    offset: U64
-    seq: Seq
 
 
 class EscalationWriter:
@@ -300,27 +292,10 @@ def closed_by_failure(descriptor: int) -> Iterator[None]:
         raise
 
 
-def write_pos(path: Path, pos: EscalationsPos, descriptor: int | None) -> None:
-    """Durability: the lines first, then the position. Raises OSError."""
-    if descriptor is not None:
-        os.fdatasync(descriptor)
-    atomic_write(path, codec.dumps(pos))
-
-
 def lines_of(unit: Unit) -> bytes:
     """The lines that a unit is in the escalation log, with their newlines; mostly none."""
     entries = (entry_from_event(event, unit.ts) for event in unit.events)
     return b"".join(codec.dumps(entry) + b"\n" for entry in entries if entry is not None)
-
-
-def load_pos(path: Path) -> EscalationsPos:
-    try:
-        return codec.loads(read_regular(path, SMALL_FILE_BYTES), EscalationsPos)
-    except FileNotFoundError:
-        return EscalationsPos(inode=U64(0), offset=U64(0), seq=Seq(0))
-    except (OSError, ValueError) as fault:
-        logger.warning("%s is not readable (%s): the whole escalation log is compared", path, fault)
-        return EscalationsPos(inode=U64(0), offset=U64(0), seq=Seq(0))
 
 
 def free_name(path: Path, suffix: str) -> Path:

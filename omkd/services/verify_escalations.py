@@ -10,7 +10,8 @@ from omkd.protocol.scalars import Seq
 from omkd.store.files import OPEN_FLAGS
 from omkd.store.session import SessionDir
 
-from .escalation_writer import lines_of, load_pos
+from .escalation_pos import load_pos
+from .escalation_writer import lines_of
 from .verify_report import TO_BE_COMPLETED, Report
 
 IN_THE_LOG = "nothing is lost: the event log has every escalation (`omkctl tail-escalations`)"

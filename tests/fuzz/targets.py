@@ -21,7 +21,7 @@ from omkd.protocol.records import (
     RunRecord,
     WorkerSpec,
 )
-from omkd.services.escalation_writer import EscalationsPos
+from omkd.services.escalation_pos import EscalationsPos
 from omkd.store.log_errors import LogDamaged, LogTooNew
 from omkd.store.log_scan import scan_log
 from omkd.store.recovery import recover

@@ -12,7 +12,8 @@ from omkd.core.state import State
 from omkd.protocol import codec
 from omkd.protocol.events import ByOmkd, PersonNeeded
 from omkd.protocol.scalars import U64, Seq
-from omkd.services.escalation_writer import EscalationsPos, EscalationWriter
+from omkd.services.escalation_pos import EscalationsPos
+from omkd.services.escalation_writer import EscalationWriter
 from omkd.services.hub import Hub
 from omkd.store.event_log import Draft, open_event_log
 from omkd.store.session import SessionDir
