@@ -40,12 +40,12 @@ class Address:
 
 
 def address_for(env: Mapping[str, str], *, session: str, socket: str | None, state_dir: str | None) -> Address:
-    """Raises Failure (usage) for a session name that cannot be one."""
+    """Raises Failure (usage) for a session name that cannot be one, and where no home is known."""
     try:
         checked_session(session)
+        session_dir = (Path(os.path.abspath(state_dir)) if state_dir else state_root(env)) / session
     except AddressError as fault:
         raise usage(str(fault)) from fault
-    session_dir = (Path(os.path.abspath(state_dir)) if state_dir else state_root(env)) / session
     if socket is not None:
         sockets, locks = [Path(os.path.abspath(socket))], []
     else:

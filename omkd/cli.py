@@ -75,7 +75,10 @@ def cli(
     if context.invoked_subcommand is not None:
         return
     overrides = overrides_in(context, log_level=log_level, log_format=log_format)
-    file = config_file(os.environ, session=session, named=named, overrides=overrides)
+    try:
+        file = config_file(os.environ, session=session, named=named, overrides=overrides)
+    except AddressError as fault:
+        raise click.UsageError(str(fault)) from fault
     if check_config:
         context.exit(report_config(file, as_json))
 

@@ -20,10 +20,21 @@ def checked_session(name: str) -> str:
     return name
 
 
+def home(env: Mapping[str, str]) -> Path:
+    """Raises AddressError where nothing says which it is: a user without an entry in passwd(5)."""
+    try:
+        return Path(env.get("HOME") or "~").expanduser()
+    except RuntimeError as fault:
+        raise AddressError("no home directory is known: set HOME, or XDG_STATE_HOME and XDG_CONFIG_HOME") from fault
+
+
 def state_root(env: Mapping[str, str]) -> Path:
-    """`$XDG_STATE_HOME/omk/sessions`, `~/.local/state` where it is unset or relative (XDG base directories)."""
+    """`$XDG_STATE_HOME/omk/sessions`, `~/.local/state` where it is unset or relative (XDG base directories).
+
+    Raises AddressError.
+    """
     base = env.get("XDG_STATE_HOME", "")
-    root = Path(base) if base.startswith("/") else Path(env.get("HOME") or "~").expanduser() / ".local" / "state"
+    root = Path(base) if base.startswith("/") else home(env) / ".local" / "state"
     return root / "omk" / "sessions"
 
 
@@ -37,17 +48,20 @@ def socket_candidates(env: Mapping[str, str], session: str, session_dir: Path) -
 
 
 def config_path(env: Mapping[str, str]) -> Path:
-    """`$OMKD_CONFIG`, else `$XDG_CONFIG_HOME/omk/omkd.toml`, `~/.config` where that is unset or relative."""
+    """`$OMKD_CONFIG`, else `$XDG_CONFIG_HOME/omk/omkd.toml`, `~/.config` where that is unset or relative.
+
+    Raises AddressError.
+    """
     if named := env.get("OMKD_CONFIG"):
         return Path(named)
     base = env.get("XDG_CONFIG_HOME", "")
-    root = Path(base) if base.startswith("/") else Path(env.get("HOME") or "~").expanduser() / ".config"
+    root = Path(base) if base.startswith("/") else home(env) / ".config"
     return root / "omk" / "omkd.toml"
 
 
 def checked_socket_path(path: Path) -> Path:
     """`path`, if the kernel can bind it. Raises AddressError: AF_UNIX paths end at 107 bytes."""
-    size = len(str(path).encode())
+    size = len(str(path).encode(errors="surrogateescape"))
     if size > UNIX_PATH_BYTES:
         raise AddressError(
             f"socket path {path} has {size} bytes, a Unix socket's has at most {UNIX_PATH_BYTES}: "

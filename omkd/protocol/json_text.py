@@ -58,7 +58,8 @@ def shown(value: object) -> str:
     """A plain value in an error: short, on one line."""
     match value:
         case str():
-            return quote(value) if len(value) <= KEPT_CHARS else quote(value[:KEPT_CHARS] + "…")
+            text = value if len(value) <= KEPT_CHARS else value[:KEPT_CHARS] + "…"
+            return quote(text) if text.isprintable() else json.dumps(text)
         case None:
             return "null"
         case bool():
@@ -69,6 +70,11 @@ def shown(value: object) -> str:
             return "an object"
         case _:
             return repr(value)
+
+
+def one_line(text: str) -> str:
+    """What others wrote, as a part of our words: it ends no line and commands no terminal."""
+    return text if text.isprintable() else json.dumps(text)[1:-1]
 
 
 # --- text -> plain -----------------------------------------------------------------------------------------------

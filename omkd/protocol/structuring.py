@@ -15,7 +15,7 @@ from typing import Any, NewType, get_args
 import attrs
 from cattrs import Converter
 
-from .json_text import KEPT_CHARS, CodecError, shown
+from .json_text import KEPT_CHARS, CodecError, one_line, shown
 from .scalars import F32
 from .strict_scalars import SCALAR_HOOKS, Hook, f32_or_infinite, nearest, wrong
 from .wire_forms import (
@@ -107,7 +107,7 @@ def _dict_hook(converter: Converter, type_: Any) -> Hook:
             for key, item in value.items():
                 items[key] = item_hook(item, None)
         except CodecError as error:
-            error.within(key[:KEPT_CHARS])
+            error.within(one_line(key[:KEPT_CHARS]))
             raise
         return items
 

@@ -8,6 +8,7 @@ import re
 from functools import lru_cache
 from typing import Final
 
+from .json_text import CodecError
 from .scalars import Ns
 
 NS_PER_SECOND: Final = 1_000_000_000
@@ -27,10 +28,15 @@ TIMESTAMP: Final = re.compile(
 )
 
 
+def later(now: int, ns: int) -> Ns:
+    """`ns` after `now`, or the last time that can be written: "never" is asked for as a very long time."""
+    return Ns(min(now + ns, LAST_SECOND * NS_PER_SECOND))
+
+
 def format_ns(ns: int) -> str:
     """`2026-05-25T10:11:12.120Z`: 0, 3, 6 or 9 fraction digits, the fewest that lose nothing.
 
-    Raises ValueError outside of the years 0000 to 9999.
+    Raises CodecError outside of the years 0000 to 9999.
     """
     return _format_utc(ns) + "Z"
 
@@ -58,7 +64,7 @@ def parse_timestamp(text: str) -> Ns:
 def _format_utc(ns: int) -> str:
     seconds, nanos = divmod(ns, NS_PER_SECOND)
     if not FIRST_SECOND <= seconds <= LAST_SECOND:
-        raise ValueError(f"{ns} ns is outside of the years 0000 to 9999")
+        raise CodecError(f"{ns} ns is outside of the years 0000 to 9999")
     days, second = divmod(seconds, SECONDS_PER_DAY)
     minute, second = divmod(second, 60)
     hour, minute = divmod(minute, 60)

@@ -23,7 +23,8 @@ from omkd.protocol.events import (
 )
 from omkd.protocol.limits import HEADLINE_CHARS
 from omkd.protocol.records import AnswerLine
-from omkd.protocol.scalars import F32, U32, Ns, TaskId, WorkerName
+from omkd.protocol.scalars import F32, U32, TaskId, WorkerName
+from omkd.protocol.timestamps import later
 from omkd.store.files import append_line
 from omkd.store.session import WorkerDir
 
@@ -85,7 +86,7 @@ class RunDesk:
             decision_id=decision,
             summary=self._summary(question),
             choices=choices_of(question.options),
-            expires=Ns(self._now_ns() + int(question.timeout_s * 1e9)),
+            expires=later(self._now_ns(), int(question.timeout_s * 1e9)),
             detail=detail_of(question),
             worker=self._name,
             task_id=TaskId(self._handout.task_id),

@@ -125,6 +125,15 @@ def test_each_type_says_what_it_expects(value, cls, error):
     assert refusal(value, cls).startswith(error)
 
 
+def test_an_error_is_one_line_without_commands_for_a_terminal():
+    with pytest.raises(codec.CodecError) as caught:
+        codec.loads('{"command":["a"],"env":{"a\\nb\\u001b[31m\\u2028":1}}', Runner)
+    assert str(caught.value) == r"env.a\nb\u001b[31m\u2028: expected text, got 1"
+    with pytest.raises(codec.CodecError) as caught:
+        codec.loads('{"command":"\x7f\u009b\u2028\u00e9"}', Runner)
+    assert str(caught.value) == r'command: expected an array, got "\u007f\u009b\u2028\u00e9"'
+
+
 def test_an_error_stays_short_whatever_came():
     long = "x" * 1_000_000
     assert len(refusal({long: 1}, Event)) < 2000

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
+from attrs import evolve
 
 from omkd.protocol import codec
 from omkd.protocol.records import AnswerLine, ControlLine, WorkerTask
@@ -34,6 +35,10 @@ QUESTION = Question(
     why="the policy is never",
     timeout_s=60.0,
 )
+
+
+FOR_EVER_S = 2.0**64
+"""A worker's approval_timeout_secs may be any u64."""
 
 
 class Space:
@@ -118,6 +123,14 @@ async def test_an_answer_to_another_question_is_not_taken(space: Space) -> None:
     assert not deadline.cancelled_caught
     space.desk.closed(QUESTION, Closing.WITHDRAWN)
     assert space.events()[-1]["DecisionExpired"]["withdrawn"] is True
+
+
+async def test_a_question_may_wait_for_ever(space: Space) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(space.desk.ask, evolve(QUESTION, timeout_s=FOR_EVER_S))
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    assert space.events()[0]["DecisionRequested"]["expires"] == "9999-12-31T23:59:59Z"
 
 
 def test_a_person_can_always_refuse() -> None:
