@@ -41,10 +41,24 @@ def log_items(
     `items` is the list's name in a page, `newest` the parameter that asks for the newest so many.
     """
     if 0 < wanted <= PAGE_LIMIT:
-        page = client.call(method, {**params, newest: wanted, "limit": wanted}, dict[str, object])
-        return iter(cast(list[Object], page[items]))
+        return iter(newest_items(client, method, items, newest, params, wanted))
     everything = all_items(client, method, items, params)
     return everything if wanted == ALL_LINES else iter(deque(everything, maxlen=wanted))
+
+
+def newest_items(
+    client: Client, method: str, items: str, newest: str, params: Mapping[str, object], wanted: int
+) -> list[Object]:
+    """A page has fewer than asked for where they are large."""
+    found: list[Object] = []
+    asked = dict(params)
+    while True:
+        count = wanted - len(found)
+        page = client.call(method, {**asked, newest: count, "limit": count}, dict[str, object])
+        found[:0] = cast(list[Object], page[items])
+        if page["next"] is None:
+            return found
+        asked["before"] = page["next"]
 
 
 def all_items(client: Client, method: str, items: str, params: Mapping[str, object]) -> Iterator[Object]:

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Final
 
 from omkd.protocol.errors import ErrorKind
-from omkd.protocol.jsonrpc import Connection, ErrorResponse, Notification, Response
+from omkd.protocol.jsonrpc import Connection, ErrorResponse, LineTooLong, Notification, Response
 from omkd.protocol.limits import SERVER_LINE_BYTES
 
 from . import json_text
-from .failures import daemon_error, usage
+from .failures import Exit, Failure, daemon_error, usage
 
 RECEIVE_BYTES: Final = 64 * 1024
 
@@ -139,6 +139,9 @@ class Link:
     def _next(self, deadline: Deadline) -> object:
         while (event := self._rpc.next_event()) is None:
             self._rpc.receive_data(self._receive(deadline))
+        if isinstance(event, LineTooLong):
+            text = f"the daemon's answer has over {event.limit_bytes} bytes: ask for less at once"
+            raise Failure(Exit.NEGATIVE, "too_large", text)
         return event
 
     def _receive(self, deadline: Deadline) -> bytes:

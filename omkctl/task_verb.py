@@ -2,12 +2,20 @@
 
 from . import tasks_text
 from .invocation import Invocation
-from .shapes import Tasks
+from .parts import in_parts
+from .shapes import Task, Tasks
 
 
 def steer(invocation: Invocation, method: str, ids: tuple[str, ...], *, repeatable: bool) -> None:
-    """All of it happens or nothing. Not `repeatable`: done twice it would be refused, so it is sent once."""
-    done = invocation.client().call(method, {"ids": list(ids)}, Tasks, repeatable=repeatable)
+    """All of it happens or nothing, as far as one call may name them. Not `repeatable`: done twice it would be refused,
+    so it is sent once.
+    """
+    client = invocation.client()
+
+    def some(ids: list[str]) -> list[Task]:
+        return client.call(method, {"ids": ids}, Tasks, repeatable=repeatable)["tasks"]
+
+    done = Tasks(tasks=in_parts(list(ids), some))
     if invocation.out.as_json:
         invocation.out.json(done)
         return

@@ -3,6 +3,7 @@
 from .client import Client
 from .failures import DaemonError
 from .link import Deadline, Lost
+from .parts import in_parts
 from .progress import Progress
 from .shapes import Task, Tasks
 
@@ -11,6 +12,12 @@ def wait_for(
     client: Client, ids: list[str], deadline: Deadline, progress: Progress, *, until: str = "done", any_: bool = False
 ) -> list[Task]:
     """The tasks that are there: all of `ids`, or with `any_` at least one. Raises Late at the deadline."""
+    return in_parts(ids, lambda some: wait_for_some(client, some, deadline, progress, until=until, any_=any_))
+
+
+def wait_for_some(
+    client: Client, ids: list[str], deadline: Deadline, progress: Progress, *, until: str, any_: bool
+) -> list[Task]:
     params: dict[str, object] = {"ids": ids, "until": until, "any": any_}
     while True:
         try:

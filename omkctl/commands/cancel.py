@@ -6,6 +6,7 @@ from omkctl import completers, confirm, tasks_text
 from omkctl.client import Client
 from omkctl.failures import Exit
 from omkctl.invocation import Invocation
+from omkctl.parts import in_parts
 from omkctl.shapes import Task, Tasks, WorkerList
 from omkctl.verb import Verb
 
@@ -33,8 +34,11 @@ def command(invocation: Invocation, ids: tuple[str, ...], reason: str, force: bo
             answered=yes,
         )
     client = invocation.client()
-    asked = {"ids": list(ids), "reason": reason, "force": force}
-    tasks = client.call("task.cancel", asked, Tasks)["tasks"]
+
+    def some(ids: list[str]) -> list[Task]:
+        return client.call("task.cancel", {"ids": ids, "reason": reason, "force": force}, Tasks)["tasks"]
+
+    tasks = in_parts(list(ids), some)
     if invocation.out.as_json:
         invocation.out.json({"tasks": tasks})
     else:

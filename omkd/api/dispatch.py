@@ -6,7 +6,7 @@ with its traceback, and ends the connection.
 
 import inspect
 import logging
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import cast
 
 from attrs import frozen
@@ -24,12 +24,14 @@ from omkd.protocol.jsonrpc import (
     Request,
     Response,
 )
+from omkd.protocol.limits import SERVER_LINE_BYTES
 from omkd.protocol.methods import METHODS
-from omkd.protocol.nearest import did_you_mean
+from omkd.protocol.nearest import did_you_mean, shown_name
 from omkd.protocol.scalars import Json, Seq
 from omkd.store.event_log import LogBroken, LogDamaged, LogWriteFailed, UnitRefused
 
 from .calls import Answer, Call, Follow, Handler
+from .pages import too_long
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +59,7 @@ class Dispatcher:
             case Request() | Notification():
                 return self._begin_call(message)
             case Batch(items=items):
-                return joined([self.begin(item) for item in items])
+                return joined(items, [self.begin(item) for item in items])
             case Malformed(id=id, error=error):
                 return Done(line=encode_error(id, error))
             case Response() | ErrorResponse():
@@ -83,7 +85,8 @@ class Dispatcher:
         handler = self._handlers.get(message.method)
         if handler is None:
             hint = did_you_mean(message.method, self._handlers)
-            raise ApiError(ErrorKind.METHOD_NOT_FOUND, f"no method {message.method!r}{hint}", method=message.method)
+            text = f"no method {shown_name(message.method)}{hint}"
+            raise ApiError(ErrorKind.METHOD_NOT_FOUND, text, method=message.method)
         if isinstance(message.params, list):
             raise ApiError(ErrorKind.INVALID_PARAMS, "parameters go by name: an object, not an array")
         wanted = METHODS[message.method].params
@@ -117,26 +120,42 @@ def done(message: Request | Notification, answer: Answer) -> Done:
     if isinstance(message, Notification):
         return Done(line=b"", seq=answer.seq, follows=follows)
     encoded = answer.result if isinstance(answer.result, bytes) else codec.dumps(answer.result)
-    return Done(line=Connection.encode_result_raw(message.id, encoded), seq=answer.seq, follows=follows)
+    line = Connection.encode_result_raw(message.id, encoded)
+    if len(line) > SERVER_LINE_BYTES:
+        return Done(line=encode_error(message.id, too_long(len(line))), seq=answer.seq)
+    return Done(line=line, seq=answer.seq, follows=follows)
 
 
-def joined(parts: list[Done | Awaitable[Done]]) -> Done | Awaitable[Done]:
+def joined(items: Sequence[Message], parts: list[Done | Awaitable[Done]]) -> Done | Awaitable[Done]:
     """The one answer to a batch; an awaitable if any part is."""
     there = [part for part in parts if isinstance(part, Done)]
-    return join(there) if len(there) == len(parts) else join_later(parts)
+    return join(items, there) if len(there) == len(parts) else join_later(items, parts)
 
 
-async def join_later(parts: list[Done | Awaitable[Done]]) -> Done:
-    return join([part if isinstance(part, Done) else await part for part in parts])
+async def join_later(items: Sequence[Message], parts: list[Done | Awaitable[Done]]) -> Done:
+    return join(items, [part if isinstance(part, Done) else await part for part in parts])
 
 
-def join(parts: list[Done]) -> Done:
+def join(items: Sequence[Message], parts: list[Done]) -> Done:
     return Done(
-        line=Connection.encode_batch([part.line for part in parts if part.line]),
+        line=Connection.encode_batch(lines_that_fit(items, [part.line for part in parts])),
         seq=max(part.seq for part in parts),
         follows=tuple(follow for part in parts for follow in part.follows),
         fatal=any(part.fatal for part in parts),
     )
+
+
+def lines_that_fit(items: Sequence[Message], lines: list[bytes]) -> list[bytes]:
+    """The answers to a batch. Where they are too much for one line, the longest are replaced by an error."""
+    size = sum(map(len, lines)) + len(lines) + len("[]")
+    for number in sorted(range(len(lines)), key=lambda number: -len(lines[number])):
+        item = items[number]
+        if size <= SERVER_LINE_BYTES or not isinstance(item, Request):
+            break
+        instead = encode_error(item.id, too_long(size))
+        size += len(instead) - len(lines[number])
+        lines[number] = instead
+    return [line for line in lines if line]
 
 
 def encode_error(id: str | int | float | None, error: ApiError) -> bytes:

@@ -1,10 +1,13 @@
 """Reading the log's past: forward in pages, backward for the newest, and where a time begins."""
 
+import math
+from collections import deque
 from collections.abc import Callable
 from typing import Final, TypeVar
 
 import trio
 
+from omkd.protocol.limits import PAGE_BYTES
 from omkd.protocol.scalars import Ns, Seq
 from omkd.store.event_log import EventLog, StoredUnit
 
@@ -23,9 +26,10 @@ async def oldest(
 ) -> tuple[list[T], Seq | None]:
     """At least `limit` things of whole units above `after`, if there are so many; and where the next page begins.
 
-    None: there is no more. Raises UnitsUnreadable.
+    Fewer where they would be more than PAGE_BYTES. None: there is no more. Raises UnitsUnreadable.
     """
     found: list[T] = []
+    size = 0
     end = log.committed if below is None else min(log.committed, Seq(below - 1))
     while after < end:
         for stored in log.read_after(after, max_units=UNITS_A_STEP, max_bytes=BYTES_A_STEP):
@@ -33,23 +37,41 @@ async def oldest(
                 return found, None
             if len(found) >= limit:
                 return found, after
-            found += pick(stored)
+            if picked := pick(stored):
+                size += len(stored.line)
+                if found and size > PAGE_BYTES:
+                    return found, after
+                found += picked
             after = stored.seq
         await trio.lowlevel.checkpoint()
     return found, None
 
 
-async def newest(log: EventLog, before: Seq, pick: Pick[T], *, count: int, since: Seq) -> list[T]:
-    """The last `count` things of units below `before` and above `since`, in the log's order. Raises UnitsUnreadable."""
-    found: list[T] = []
+async def newest(
+    log: EventLog, before: Seq, pick: Pick[T], *, count: int, since: Seq, max_bytes: float = math.inf
+) -> tuple[list[T], Seq | None]:
+    """The last `count` things of units below `before` and above `since`, in the log's order.
+
+    Fewer, of whole units, where these would have more than `max_bytes`; and below which unit the others are then.
+    Raises UnitsUnreadable.
+    """
+    found: deque[T] = deque()
+    size = 0
     while len(found) < count:
-        units = [stored for stored in log.read_before(before, max_units=UNITS_A_STEP) if stored.seq > since]
-        if not units:
+        units = log.read_before(before, max_units=UNITS_A_STEP, max_bytes=BYTES_A_STEP)
+        for stored in reversed(units):
+            if stored.seq <= since or len(found) >= count:
+                break
+            if picked := pick(stored):
+                size += len(stored.line)
+                if found and size > max_bytes:
+                    return list(found), before
+                found.extendleft(reversed(picked))
+            before = stored.seq
+        if not units or units[0].seq <= since:
             break
-        found = [thing for stored in units for thing in pick(stored)] + found
-        before = units[0].seq
         await trio.lowlevel.checkpoint()
-    return found[-count:] if count else []
+    return list(found)[-count:] if count else [], None
 
 
 async def seq_before(log: EventLog, time: Ns) -> Seq:

@@ -4,7 +4,10 @@ REQUEST_LINE_BYTES = 1024 * 1024
 """A request line of the control API. Four times a task, so that a batch or an escaped text fits."""
 
 SERVER_LINE_BYTES = 2 * 1024 * 1024
-"""A line from the daemon: a page of the largest things that a request may bring."""
+"""A line from the daemon. What would be longer is answered with an error that says so."""
+
+PAGE_BYTES = 1024 * 1024
+"""Of the items in one reply, and of the tasks that one call names: one of the largest things alone may have more."""
 
 TASK_BYTES = 256 * 1024
 """A task or an event, encoded. A longer prompt belongs into a file that the task names."""
@@ -32,6 +35,9 @@ FIRST_LINE_SECS = 10
 
 BATCH_REQUESTS = 1000
 """In one JSON-RPC batch."""
+
+NAME_CHARS_SHOWN = 64
+"""Of a name or an id that there is none of, in the words of an error."""
 
 PAGE_LIMIT = 1000
 """Items in one reply when the caller asks for more."""

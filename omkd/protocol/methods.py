@@ -558,7 +558,9 @@ class EventListParams:
 @frozen(kw_only=True)
 class EventListResult:
     units: list[Unit]
-    next: Seq | None = field(metadata=says("give it as `after` for the next page; null: no more"))
+    next: Seq | None = field(
+        metadata=says("give it as `after` for the next page, as `before` where the newest are asked for; null: no more")
+    )
 
 
 @frozen(kw_only=True)
@@ -584,6 +586,7 @@ class EventNotification:
 @frozen(kw_only=True)
 class EscalationListParams:
     after: Seq = field(default=Seq(0), metadata=says("of units above this"))
+    before: Seq | None = field(default=None, metadata=says("of units below this"))
     lines: U32 | None = field(default=None, metadata=says("the newest so many instead of the oldest"))
     since: Ns | None = field(default=None, metadata=says("at or after this"))
     kinds: list[EscalationKind] = field(factory=list, metadata=says("empty: all"))
@@ -601,7 +604,9 @@ class Escalation:
 @frozen(kw_only=True)
 class EscalationListResult:
     escalations: list[Escalation]
-    next: Seq | None = field(metadata=says("give it as `after` for the next page; null: no more"))
+    next: Seq | None = field(
+        metadata=says("give it as `after` for the next page, as `before` where the newest are asked for; null: no more")
+    )
 
 
 @frozen(kw_only=True)
@@ -797,32 +802,32 @@ METHODS: Final[dict[str, Method]] = {
         params=TaskCancelParams,
         result=TasksResult,
         says="ends tasks: queued ones at once, others through their worker",
-        errors=(E.NOT_FOUND, E.REFUSED, E.WRITE_FAILED),
+        errors=(E.NOT_FOUND, E.REFUSED, E.TOO_LARGE, E.WRITE_FAILED),
     ),
     "task.retry": Method(
         params=TaskIdsParams,
         result=TasksResult,
         says="queues tasks again that ended",
-        errors=(E.NOT_FOUND, E.REFUSED, E.WRITE_FAILED),
+        errors=(E.NOT_FOUND, E.REFUSED, E.TOO_LARGE, E.WRITE_FAILED),
     ),
     "task.hold": Method(
         params=TaskIdsParams,
         result=TasksResult,
         says="keeps queued tasks from being handed out",
-        errors=(E.NOT_FOUND, E.REFUSED, E.WRITE_FAILED),
+        errors=(E.NOT_FOUND, E.REFUSED, E.TOO_LARGE, E.WRITE_FAILED),
     ),
     "task.release": Method(
         params=TaskIdsParams,
         result=TasksResult,
         says="lets held tasks be handed out",
-        errors=(E.NOT_FOUND, E.REFUSED, E.WRITE_FAILED),
+        errors=(E.NOT_FOUND, E.REFUSED, E.TOO_LARGE, E.WRITE_FAILED),
     ),
     "task.get": Method(params=TaskIdParams, result=Task, says="one task", errors=(E.NOT_FOUND,)),
     "task.wait": Method(
         params=TaskWaitParams,
         result=TasksResult,
         says="the tasks once they are there",
-        errors=(E.NOT_FOUND, E.TIMEOUT),
+        errors=(E.NOT_FOUND, E.TOO_LARGE, E.TIMEOUT),
     ),
     "task.log": Method(
         params=TaskLogParams,

@@ -3,7 +3,14 @@
 import difflib
 from collections.abc import Iterable
 
+from .limits import NAME_CHARS_SHOWN
+
 SHOWN = 10
+
+
+def shown_name(name: str) -> str:
+    """In quotes, on one line, and not longer than a name can be."""
+    return repr(name if len(name) <= NAME_CHARS_SHOWN else name[:NAME_CHARS_SHOWN] + "…")
 
 
 def nearest(wanted: str, known: Iterable[str]) -> str | None:

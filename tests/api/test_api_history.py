@@ -59,10 +59,12 @@ async def test_a_page_holds_whole_units_and_ends_below_a_bound(tmp_path: Path) -
 @pytest.mark.parametrize("count", [0, 1, 5, COUNT, 2 * COUNT])
 async def test_the_newest_are_in_the_logs_order(tmp_path: Path, count: int) -> None:
     async with filled_log(tmp_path) as log:
-        found = await history.newest(log, Seq(COUNT + 1), every, count=count, since=Seq(0))
+        found, _ = await history.newest(log, Seq(COUNT + 1), every, count=count, since=Seq(0))
         assert found == list(range(1, COUNT + 1))[max(0, COUNT - count) :]
-        assert await history.newest(log, Seq(31), every, count=5, since=Seq(28)) == [29, 30]
-        assert await history.newest(log, Seq(10), twice_each_third, count=3, since=Seq(0)) == [6, 9, 9]
+        assert await history.newest(log, Seq(31), every, count=5, since=Seq(28)) == ([29, 30], None)
+        assert await history.newest(log, Seq(10), twice_each_third, count=3, since=Seq(0)) == ([6, 9, 9], None)
+        few = await history.newest(log, Seq(10), twice_each_third, count=3, since=Seq(0), max_bytes=1)
+        assert few == ([9, 9], Seq(7))
 
 
 async def test_a_time_is_found_exactly(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from ctl_calls import Ended
-from ctl_person import DEADLINE_S, Run, ended, good, started
+from ctl_person import DEADLINE_S, Run, ended, good, lines, started
 
 from tests.kit import Daemon, Place, append, json_lines, running_daemon, wait_until
 
@@ -431,3 +431,20 @@ def test_the_example_of_a_team_can_be_applied(place: Place, person: Run) -> None
             f"worker {name} added" for name in ("coder", "coder2", "reviewer", "tests", "house")
         ]
         assert good(person("worker", "apply", str(EXAMPLE))) == "unchanged: coder coder2 reviewer tests house\n"
+
+
+def test_many_large_tasks_are_listed_steered_and_waited_for(daemon: Daemon, person: Run) -> None:
+    """Too much for one answer together: in pages, and in as few parts as the daemon takes."""
+    client = daemon.client()
+    client.call("worker.add", name="idle", role="r", window=1)
+    client.call("worker.pause", name="idle")
+    task = {"task": "x" * 250_000}
+    ids = [str(client.call("task.send", target={"worker": "idle"}, task=task)["id"]) for _ in range(10)]
+    assert [each["id"] for each in json.loads(good(person("tasks", "-n", "all", "--json")))["tasks"]] == ids
+    for verb, state in (("hold", "held"), ("release", "queued"), ("cancel", "cancelled"), ("retry", "queued")):
+        said = json.loads(good(person(verb, *ids, "--json")))["tasks"]
+        assert [(each["id"], each["state"]) for each in said] == [(id, state) for id in ids]
+    good(person("cancel", *ids))
+    assert [line.split()[:2] for line in lines(person("wait", *ids).out)] == [[id, "cancelled"] for id in ids]
+    queued = [line for line in lines(good(person("events", "-n", "1000", "--type", "TaskQueued")))]
+    assert len(queued) == len(ids)

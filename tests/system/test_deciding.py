@@ -124,6 +124,17 @@ def test_a_choice_is_named_by_its_id_or_by_a_meaning_that_only_one_has(client: C
     assert answer(client, id, "reject_once")["choice"] == "no"
 
 
+def test_as_many_questions_are_listed_as_fit(client: Client) -> None:
+    """Those that wait, the oldest first; then of the decided ones the newest."""
+    large = "x" * 240_000
+    decided = [ask(client, f"decided {number}", detail=large) for number in range(6)]
+    for id in decided:
+        answer(client, id)
+    waiting = [ask(client, f"waits {number}", detail=large) for number in range(2)]
+    assert open_ids(client) == waiting
+    assert [each["id"] for each in client.call("decision.list", all=True)["decisions"]] == [*decided[-2:], *waiting]
+
+
 def test_an_id_goes_before_a_meaning(client: Client) -> None:
     odd = [{"id": "allow_once", "label": "for ever", "kind": "allow_always"}, ALLOW]
     assert answer(client, ask(client, choices=odd), "allow_once")["choice"] == "allow_once"

@@ -1,8 +1,10 @@
 """decision.list, answer, ask: questions that wait for a person."""
 
+from collections.abc import Iterable
 from typing import Final
 
 from omkd.api.calls import Answer, Call
+from omkd.api.pages import first_that_fit
 from omkd.core.decisions import Question, choices_fault, decided_words
 from omkd.protocol import codec
 from omkd.protocol.errors import ApiError, ErrorKind
@@ -30,7 +32,7 @@ from omkd.protocol.methods import (
     DecisionWaitParams,
     TaskState,
 )
-from omkd.protocol.nearest import hint
+from omkd.protocol.nearest import hint, shown_name
 from omkd.protocol.scalars import U32, Ns, TaskId
 from omkd.services.hub import Hub
 from omkd.store.event_log import Draft
@@ -46,11 +48,16 @@ YES_OR_NO: Final = [
 
 
 def list_decisions(call: Call, params: DecisionListParams) -> Answer:
-    """Oldest first; those that wait, or with `all` the newest decided ones before them."""
+    """Oldest first: those that wait, with `all` the newest decided ones, too; as many as fit, those that wait first."""
     decisions = call.hub.state.decisions
-    found = [*decisions.decided.values(), *decisions.open.values()] if params.all else list(decisions.open.values())
-    found.sort(key=lambda question: question.seq)
-    return Answer(result=DecisionListResult(decisions=[view(each) for each in found]), seq=call.hub.log.written)
+    decided = reversed(by_age(decisions.decided.values())) if params.all else ()
+    found = first_that_fit(view(each) for each in (*by_age(decisions.open.values()), *decided))
+    found.sort(key=lambda decision: decision.seq)
+    return Answer(result=DecisionListResult(decisions=found), seq=call.hub.log.written)
+
+
+def by_age(questions: Iterable[Question]) -> list[Question]:
+    return sorted(questions, key=lambda question: question.seq)
 
 
 def answer(call: Call, params: DecisionAnswerParams) -> Answer:
@@ -140,7 +147,7 @@ def chosen(question: Question, params: DecisionAnswerParams) -> Choice:
     if len(wanted) == 1:
         return wanted[0]
     known = ", ".join(f"{choice.id} ({choice.label})" for choice in choices)
-    raise invalid("choice", f"{params.id} has no choice {params.choice!r}: there are {known}")
+    raise invalid("choice", f"{params.id} has no choice {shown_name(params.choice)}: there are {known}")
 
 
 def refuse_unless_person(call: Call) -> None:
@@ -154,7 +161,7 @@ def refuse_unless_person(call: Call) -> None:
 def question_of(hub: Hub, decision_id: str) -> Question:
     question = hub.state.decisions.get(decision_id)
     if question is None:
-        text = f"no question {decision_id!r}{hint(decision_id, hub.state.decisions.open, 'none waits')}"
+        text = f"no question {shown_name(decision_id)}{hint(decision_id, hub.state.decisions.open, 'none waits')}"
         raise ApiError(ErrorKind.NOT_FOUND, text, id=decision_id)
     return question
 

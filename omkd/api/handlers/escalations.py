@@ -9,7 +9,7 @@ from omkd.protocol.errors import ApiError, ErrorKind
 from omkd.protocol.escalation import needs_person
 from omkd.protocol.events import EscalationAcked
 from omkd.protocol.jsonrpc import Connection
-from omkd.protocol.limits import PAGE_LIMIT
+from omkd.protocol.limits import PAGE_BYTES, PAGE_LIMIT
 from omkd.protocol.methods import (
     AckParams,
     Escalation,
@@ -37,9 +37,10 @@ async def list_escalations(call: Call, params: EscalationListParams) -> Answer:
     async with call.caller.reading:
         if params.lines is not None:
             count = min(params.lines, PAGE_LIMIT)
-            found = await newest(log, Seq(log.committed + 1), pick, count=count, since=after)
-            return Answer(result=EscalationListResult(escalations=found, next=None))
-        found, more = await oldest(log, after, pick, limit=min(params.limit, PAGE_LIMIT))
+            before = params.before or Seq(log.committed + 1)
+            found, more = await newest(log, before, pick, count=count, since=after, max_bytes=PAGE_BYTES)
+            return Answer(result=EscalationListResult(escalations=found, next=more))
+        found, more = await oldest(log, after, pick, limit=min(params.limit, PAGE_LIMIT), below=params.before)
         return Answer(result=EscalationListResult(escalations=found, next=more))
 
 
@@ -96,7 +97,7 @@ async def first_of(hub: Hub, params: EscalationTailParams) -> tuple[Seq, int]:
         return after, 0
     floor = after if params.after is not None or params.since is not None else Seq(0)
     end = Seq(hub.log.committed + 1)
-    wanted = await newest(
+    wanted, _ = await newest(
         hub.log, end, lambda stored: escalations_in(params, stored, hub.state.unacked), count=params.lines, since=floor
     )
     if not wanted:

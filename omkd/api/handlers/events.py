@@ -21,7 +21,7 @@ from omkd.protocol.events import (
     Unit,
 )
 from omkd.protocol.jsonrpc import Connection
-from omkd.protocol.limits import PAGE_LIMIT, TASK_BYTES
+from omkd.protocol.limits import PAGE_BYTES, PAGE_LIMIT, TASK_BYTES
 from omkd.protocol.methods import (
     EventListParams,
     EventListResult,
@@ -96,8 +96,8 @@ async def list_events(call: Call, params: EventListParams) -> Answer:
         if params.last is not None or (params.before is not None and params.after == 0):
             before = params.before or Seq(log.committed + 1)
             count = limit if params.last is None else min(params.last, PAGE_LIMIT)
-            units = await newest(log, before, pick, count=count, since=after)
-            return Answer(result=EventListResult(units=units, next=None))
+            units, more = await newest(log, before, pick, count=count, since=after, max_bytes=PAGE_BYTES)
+            return Answer(result=EventListResult(units=units, next=more))
         units, more = await oldest(log, after, pick, limit=limit, below=params.before)
         return Answer(result=EventListResult(units=units, next=more))
 
@@ -130,6 +130,6 @@ async def first_of(hub: Hub, params: EventSubscribeParams) -> Seq:
         def pick(stored: StoredUnit) -> list[Seq]:
             return [stored.seq] if unit_matches(params.filter, stored.unit) else []
 
-        wanted = await newest(hub.log, Seq(hub.log.committed + 1), pick, count=params.last, since=floor)
+        wanted, _ = await newest(hub.log, Seq(hub.log.committed + 1), pick, count=params.last, since=floor)
         after = Seq(wanted[0] - 1) if wanted else hub.log.committed
     return after

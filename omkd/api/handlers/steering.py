@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from attrs import evolve
 
 from omkd.api.calls import Answer, Call
+from omkd.api.pages import refuse_too_many_bytes
 from omkd.core.ledger import TaskEntry
 from omkd.core.reports import withdrawn_questions
 from omkd.core.views import is_open, task_view
@@ -21,6 +22,7 @@ from omkd.protocol.events import (
     TaskUpdated,
 )
 from omkd.protocol.handout import handout_id
+from omkd.protocol.limits import TASK_BYTES
 from omkd.protocol.methods import TaskCancelParams, TaskIdsParams, TasksResult, TaskState, TaskUpdateParams
 from omkd.protocol.records import Outcome
 from omkd.protocol.scalars import I32, U32, TaskId, WorkerName
@@ -124,7 +126,7 @@ def asking_again(hub: Hub, entry: TaskEntry, asked: set[TaskId]) -> Iterable[Eve
 
 def cancel(call: Call, params: TaskCancelParams) -> Answer | Awaitable[Answer]:
     """Ends queued tasks at once; asks the workers of others. What ended already stays as it ended."""
-    entries = entries_of(call.hub, params.ids)
+    entries = entries_of(call.hub, params.ids, params.reason)
     events = [event for entry in entries for event in cancelling(call.hub, entry, params)]
     answer = recorded(call, entries, events, lambda done: tasks_result(call.hub, done))
     asked = {entry.worker for entry in entries if entry.in_hand and entry.worker is not None}
@@ -178,11 +180,15 @@ def tasks_result(hub: Hub, entries: list[TaskEntry]) -> TasksResult:
     return TasksResult(tasks=[task_view(hub.state, entry) for entry in entries])
 
 
-def entries_of(hub: Hub, ids: list[TaskId]) -> list[TaskEntry]:
-    """Each once. Raises ApiError NOT_FOUND."""
+def entries_of(hub: Hub, ids: list[TaskId], reason: str = "") -> list[TaskEntry]:
+    """Each once. Raises ApiError NOT_FOUND, TOO_LARGE."""
     if not ids:
         raise invalid("ids", "no task is named")
-    return [entry_of(hub, task_id) for task_id in dict.fromkeys(ids)]
+    if len(reason.encode()) > TASK_BYTES:
+        raise ApiError(ErrorKind.TOO_LARGE, f"the reason has over {TASK_BYTES} bytes", limit=TASK_BYTES)
+    entries = [entry_of(hub, task_id) for task_id in dict.fromkeys(ids)]
+    refuse_too_many_bytes([task_view(hub.state, entry) for entry in entries], reason)
+    return entries
 
 
 def refuse_unless_open(entry: TaskEntry, what: str) -> None:

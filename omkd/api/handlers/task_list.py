@@ -7,10 +7,11 @@ from typing import Final
 import trio
 
 from omkd.api.calls import Answer, Call
+from omkd.api.pages import size_of
 from omkd.core.task_entry import TaskEntry
 from omkd.core.views import task_view
 from omkd.protocol.events import Target, ToRole, ToWorker
-from omkd.protocol.limits import PAGE_LIMIT
+from omkd.protocol.limits import PAGE_BYTES, PAGE_LIMIT
 from omkd.protocol.methods import Task, TaskListParams, TaskListResult
 from omkd.protocol.names import GIVEN_BY_OMKD
 from omkd.protocol.scalars import Seq, TaskId
@@ -33,7 +34,7 @@ async def list_tasks(call: Call, params: TaskListParams) -> Answer:
     hub = call.hub
     limit = min(params.limit, PAGE_LIMIT)
     page: list[Task] = []
-    looked = 0
+    looked = size = 0
     next_before: TaskId | None = None
     for candidate in newest_first(hub, params.before):
         if len(page) == limit:
@@ -53,7 +54,12 @@ async def list_tasks(call: Call, params: TaskListParams) -> Answer:
         if entry is not None and params.since is not None and entry.queued < params.since:
             break
         if entry is not None and fits(hub, entry, params):
-            page.append(task_view(hub.state, entry))
+            view = task_view(hub.state, entry)
+            size += size_of(view)
+            if page and size > PAGE_BYTES:
+                next_before = page[-1].id
+                break
+            page.append(view)
     page.reverse()
     return Answer(result=TaskListResult(tasks=page, next=next_before), seq=hub.log.written)
 

@@ -6,6 +6,7 @@ import trio
 from attrs import evolve
 
 from omkd.api.calls import Answer, Call
+from omkd.api.pages import first_that_fit, refuse_too_many_bytes
 from omkd.core.kept import KeyUse
 from omkd.core.task_entry import TaskEntry, chars_of
 from omkd.core.views import task_view
@@ -23,7 +24,7 @@ from omkd.protocol.methods import (
     WaitUntil,
 )
 from omkd.protocol.names import role_fault, task_id_fault
-from omkd.protocol.nearest import hint
+from omkd.protocol.nearest import hint, shown_name
 from omkd.protocol.records import WorkerTask
 from omkd.protocol.scalars import Seq, TaskId
 from omkd.services.hub import Hub
@@ -173,14 +174,15 @@ def check_target(hub: Hub, target: Target) -> None:
     workers = hub.state.roster.workers
     match target:
         case ToWorker(value=name) if name not in workers:
-            text = f"no worker {name!r}{hint(name, workers, 'there is none yet: omkctl worker add')}"
+            text = f"no worker {shown_name(name)}{hint(name, workers, 'there is none yet: omkctl worker add')}"
             raise ApiError(ErrorKind.NOT_FOUND, text, worker=name)
         case ToRole(value=role):
             if (fault := role_fault(role)) is not None:
                 raise invalid("target.role", fault)
             roles = {entry.spec.role for entry in workers.values()}
             if role not in roles:
-                text = f"no worker has the role {role!r}{hint(role, roles, 'there is none yet: omkctl worker add')}"
+                known = hint(role, roles, "there is none yet: omkctl worker add")
+                text = f"no worker has the role {shown_name(role)}{known}"
                 raise ApiError(ErrorKind.NOT_FOUND, text, role=role)
         case ToWorker() | ToAny():
             pass
@@ -191,16 +193,20 @@ def get(call: Call, params: TaskIdParams) -> Answer:
 
 
 async def wait(call: Call, params: TaskWaitParams) -> Answer:
-    """The tasks, once they are there: all of them, or with `any` those that are."""
+    """The tasks, once they are there: all of them, or with `any` those that are, as many as fit."""
     entries = [entry_of(call.hub, task_id) for task_id in params.ids]
     if not entries:
         raise invalid("ids", "no task to wait for")
+    if not params.any:
+        refuse_too_many_bytes([task_view(call.hub.state, entry) for entry in entries])
     timeout = math.inf if params.timeout is None else max(0.0, params.timeout)
     with trio.move_on_after(timeout):
         await until_there(call.hub, entries, params)
     if is_enough(entries, params):
         tasks = [task_view(call.hub.state, entry) for entry in entries if is_there(entry, params.until)]
-        return Answer(result=TasksResult(tasks=tasks), seq=call.hub.log.written)
+        return Answer(
+            result=TasksResult(tasks=first_that_fit(tasks) if params.any else tasks), seq=call.hub.log.written
+        )
     waiting = [entry.id for entry in entries if not is_there(entry, params.until)]
     text = f"{', '.join(waiting)} not {params.until.value} within {timeout:g} s"
     raise ApiError(ErrorKind.TIMEOUT, text, ids=waiting)
@@ -228,7 +234,7 @@ def entry_of(hub: Hub, task_id: TaskId) -> TaskEntry:
     entry = hub.state.ledger.tasks.get(task_id) or older_task(hub, task_id)
     if entry is None:
         recent = [known.id for known, _ in zip(hub.state.ledger.newest_first(), range(10), strict=False)]
-        text = f"no task {task_id!r}{hint(task_id, recent, 'there is none yet: omkctl send-task')}"
+        text = f"no task {shown_name(task_id)}{hint(task_id, recent, 'there is none yet: omkctl send-task')}"
         raise ApiError(ErrorKind.NOT_FOUND, text, id=task_id)
     return entry
 

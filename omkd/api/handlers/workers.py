@@ -19,7 +19,7 @@ from omkd.protocol.methods import (
     WorkerNameParams,
 )
 from omkd.protocol.names import role_fault, worker_name_fault
-from omkd.protocol.nearest import hint
+from omkd.protocol.nearest import hint, shown_name
 from omkd.protocol.records import AcpSession, Runner, WorkerSpec
 from omkd.protocol.scalars import WorkerName
 from omkd.services.hub import Hub
@@ -136,7 +136,7 @@ def check_worker(params: WorkerAddParams) -> None:
 
 def check_project_dir(text: str) -> None:
     if not text.startswith("/") or "\0" in text:
-        raise invalid("project_dir", f"{text!r} is not an absolute path")
+        raise invalid("project_dir", f"{shown_name(text)} is not an absolute path")
     if not os.path.isdir(text):
         raise invalid("project_dir", f"{text} is not a directory: make it first")
 
@@ -148,7 +148,7 @@ def check_runner(runner: Runner, project_dir: str | None) -> None:
         raise invalid("runner", "a NUL character cannot be in a command or its environment")
     for name in runner.env:
         if not name or "=" in name:
-            raise invalid("runner.env", f"{name!r} cannot be the name of a variable")
+            raise invalid("runner.env", f"{shown_name(name)} cannot be the name of a variable")
     if runner.output_bytes is not None and runner.output_bytes < MIN_RUN_OUTPUT_BYTES:
         raise invalid("runner.output_bytes", f"{runner.output_bytes} is too few: at least {MIN_RUN_OUTPUT_BYTES}")
     if runner.budget_secs == 0:
@@ -245,7 +245,7 @@ def entry_of(hub: Hub, name: WorkerName) -> WorkerEntry:
     if entry is None:
         invalid_spec = hub.invalid_specs.get(name)
         if invalid_spec is not None:
-            raise ApiError(ErrorKind.NOT_FOUND, f"no worker {name!r}: {invalid_spec.error}", worker=name)
-        text = f"no worker {name!r}{hint(name, hub.state.roster.workers, 'there is none yet: omkctl worker add')}"
-        raise ApiError(ErrorKind.NOT_FOUND, text, worker=name)
+            raise ApiError(ErrorKind.NOT_FOUND, f"no worker {shown_name(name)}: {invalid_spec.error}", worker=name)
+        known = hint(name, hub.state.roster.workers, "there is none yet: omkctl worker add")
+        raise ApiError(ErrorKind.NOT_FOUND, f"no worker {shown_name(name)}{known}", worker=name)
     return entry
