@@ -86,10 +86,13 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def fill_closed_streams() -> None:
-    """Where stdout or stderr is closed (`>&-`), a command does what it is for all the same, and says it to nobody.
+    """Where stdin, stdout or stderr is closed (`>&-`), a command does what it is for all the same: reads nothing, says
+    it to nobody.
 
     Their numbers are taken, too: a socket with the number 1 would be sent what a library prints.
     """
+    if sys.stdin is None:
+        sys.stdin = open_null(0)
     if sys.stdout is None:
         sys.stdout = open_null(1)
     if sys.stderr is None:
@@ -97,11 +100,11 @@ def fill_closed_streams() -> None:
 
 
 def open_null(descriptor: int) -> TextIO:
-    opened = os.open(os.devnull, os.O_WRONLY)
+    opened = os.open(os.devnull, os.O_RDWR)
     if opened != descriptor:
         os.dup2(opened, descriptor)
         os.close(opened)
-    return open(descriptor, "w", encoding="utf-8", closefd=False)
+    return open(descriptor, "r" if descriptor == 0 else "w", encoding="utf-8", closefd=False)
 
 
 def run(arguments: list[str]) -> int:
@@ -122,6 +125,7 @@ def outcome(arguments: list[str]) -> int:
     """Raises OSError when stdout cannot be written."""
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8" if wants_json(arguments) else None, errors="backslashreplace")
+    stdout = sys.stdout
     try:
         status: Any = root.main(args=arguments or ["--help"], prog_name="omkctl", standalone_mode=False)
     except click.UsageError as fault:
@@ -132,6 +136,10 @@ def outcome(arguments: list[str]) -> int:
         return report(failure, arguments)
     except (KeyboardInterrupt, click.Abort):
         return Exit.INTERRUPTED
+    except SystemExit:
+        if sys.stdout is stdout:
+            raise
+        return reader_gone()  # click wraps a stdout that has no reader, and ends with 1
     if not arguments:
         return Exit.USAGE
     return status if isinstance(status, int) else Exit.DONE
@@ -153,9 +161,10 @@ def report(failure: Failure, arguments: list[str]) -> int:
 
 
 def wants_json(arguments: list[str]) -> bool:
-    """Also for a command line that could not be read. Behind `publish`, `--json` is its own and takes a value."""
+    """Also for a command line that could not be read. Of the verb `publish`, `--json` is its own and takes a value."""
+    verb = next((argument for argument in arguments if argument in VERBS), None)
     for argument in arguments:
-        if argument in ("--", "publish"):
+        if argument == "--" or argument == verb == "publish":
             break
         if argument == "--json":
             return True

@@ -1,7 +1,7 @@
 """Calls that outlive a restart of the daemon.
 
-The first attempt decides: where nothing listens and no lock says that a daemon lives, the call fails at once, or, where
-a socket says that one died, when none took its place within DIED_SECS. Once a daemon was met, or is on its way, calls
+The first second decides: where nothing listens and no lock says that a daemon lives, the call fails, or, where a socket
+says that one died, when none took its place within DIED_SECS. Once a daemon was met, or is on its way, calls
 that may be made twice are tried again for `patience_s`; what follows or waits, for as long as it takes.
 """
 
@@ -11,7 +11,7 @@ from typing import Final, TypeVar, cast
 from omkd.protocol.version import PROTOCOL_VERSION, __version__
 
 from .failures import Exit, Failure
-from .link import Deadline, Late, Link, Lost, Refused
+from .link import Deadline, Ending, Late, Link, Lost, Refused
 from .locate import Address
 
 PATIENCE_SECS: Final = 10.0
@@ -25,6 +25,9 @@ ANSWER_SECS: Final = 30.0
 
 PAUSES_S: Final = (0.01, 0.02, 0.05, 0.1, 0.2)
 """Between attempts; the last one repeats."""
+
+START_SECS: Final = 1.0
+"""For one that was started in the line before (`omkd &`): after some tenths of a second its lock says that it lives."""
 
 DROP_PAUSE_S: Final = 0.02
 
@@ -49,11 +52,14 @@ class Client:
         check_version: bool = True,
         patience_s: float = PATIENCE_SECS,
         answer_s: float = ANSWER_SECS,
+        start_s: float = START_SECS,
     ) -> None:
         self.address = address
         self._check_version = check_version
         self._patience_s = patience_s
         self._answer_s = answer_s
+        self._start_s = min(start_s, patience_s)
+        self._started: Deadline | None = None
         self._link: Link | None = None
         self._met = False
         self._died: Deadline | None = None
@@ -83,7 +89,8 @@ class Client:
             except Lost as fault:
                 self.drop()
                 if not repeatable or patience.passed:
-                    raise self._unreachable([f"{link.path} ({fault})"], sent=True) from fault
+                    took = not isinstance(fault, Ending)
+                    raise self._unreachable([f"{link.path} ({fault})"], sent=took) from fault
             except Late as fault:
                 raise self._silent(link, sent=True) from fault
 
@@ -94,7 +101,7 @@ class Client:
             return shaped(link.ask(method, params, deadline), shape)
         except Lost as fault:
             self.drop()
-            raise self._unreachable([f"{link.path} ({fault})"], sent=True) from fault
+            raise self._unreachable([f"{link.path} ({fault})"], sent=not isinstance(fault, Ending)) from fault
 
     def wait(self, method: str, params: object, shape: type[T], deadline: Deadline) -> T:
         """As `call`, for what takes its time: reconnects until the deadline. Raises Late."""
@@ -121,7 +128,7 @@ class Client:
             tried = self._try_sockets()
             if self._link is not None:
                 break
-            if patience.passed or not (self._met or self.address.daemon_lives() or self._may_come_back()):
+            if patience.passed or not (self._met or self.address.daemon_lives() or self._may_come()):
                 raise self._unreachable(tried, sent=sent)
             time.sleep(next(pauses, PAUSES_S[-1]))
         return self._link
@@ -139,9 +146,11 @@ class Client:
                 tried.append(f"{path} ({str(fault) or 'no answer'})")
         return tried
 
-    def _may_come_back(self) -> bool:
-        """One that ends as it should takes its socket with it."""
-        return self._died is not None and not self._died.passed
+    def _may_come(self) -> bool:
+        """One that ends as it should takes its socket with it; one that begins has none yet."""
+        if self._started is None:
+            self._started = Deadline.after(self._start_s)
+        return not self._started.passed or (self._died is not None and not self._died.passed)
 
     def _greeted(self, link: Link) -> Link:
         """`link` after `omkd.hello`. Raises Lost, Unreachable (it took the connection and is silent), DaemonError."""

@@ -118,7 +118,7 @@ def host_says(facts: Facts, name: str) -> str:
 def check_writes(facts: Facts) -> Iterator[Finding]:
     """omkd can write all it wants to."""
     for write in facts.status["retried_writes"] if facts.status is not None else []:
-        what = f"omkd cannot write {write['path']} since {write['since']}: {one_line(write['error'])}"
+        what = f"omkd cannot use {write['path']} since {write['since']}: {one_line(write['error'])}"
         yield Finding(what=what, mend=f"ls -ld {shlex.quote(write['path'])}; df {shlex.quote(write['path'])}")
 
 

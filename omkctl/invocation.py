@@ -7,7 +7,7 @@ from functools import cached_property
 
 import click
 
-from .client import ANSWER_SECS, PATIENCE_SECS, Client
+from .client import ANSWER_SECS, PATIENCE_SECS, START_SECS, Client
 from .locate import DEFAULT_SESSION, Address, address_for
 from .render import Output
 
@@ -41,9 +41,16 @@ class Invocation:
         return Output(as_json=self.json, color=self.color, stream=sys.stdout)
 
     def client(
-        self, *, check_version: bool = True, patience_s: float = PATIENCE_SECS, answer_s: float = ANSWER_SECS
+        self,
+        *,
+        check_version: bool = True,
+        patience_s: float = PATIENCE_SECS,
+        answer_s: float = ANSWER_SECS,
+        start_s: float = START_SECS,
     ) -> Client:
         """A client that is closed when the command ends."""
-        client = Client(self.address, check_version=check_version, patience_s=patience_s, answer_s=answer_s)
+        client = Client(
+            self.address, check_version=check_version, patience_s=patience_s, answer_s=answer_s, start_s=start_s
+        )
         click.get_current_context().call_on_close(client.close)
         return client

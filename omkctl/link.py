@@ -22,6 +22,10 @@ class Lost(Exception):
     """The connection ended, or could not be made; the text says how."""
 
 
+class Ending(Lost):
+    """The daemon is ending and did nothing."""
+
+
 class Refused(Lost):
     """There is a socket, and nobody listens: a daemon died here."""
 
@@ -104,7 +108,7 @@ class Link:
                     return result
                 case ErrorResponse(id=id, error=error) if id in (number, None):
                     if error["code"] == ErrorKind.SHUTTING_DOWN.code:
-                        raise Lost(str(error["message"]))
+                        raise Ending(str(error["message"]))
                     raise daemon_error(error)
                 case other:
                     raise Lost(f"the daemon wrote what is no answer: {other!r:.200}")

@@ -31,7 +31,9 @@ def append_event(path: Path, event: object) -> None:
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
-            os.write(descriptor, line if ends_whole(descriptor) else b"\n" + line)
+            rest = memoryview(line if ends_whole(descriptor) else b"\n" + line)
+            while rest:  # the second write says why the first was short
+                rest = rest[os.write(descriptor, rest) :]
         finally:
             os.close(descriptor)
     except OSError as fault:

@@ -16,7 +16,7 @@ def complaints(status: Status) -> list[str]:
             for worker in status["workers"]
             if is_sick(worker["state"])
         ),
-        *(f"cannot write {write['path']}: {one_line(write['error'])}" for write in status["retried_writes"]),
+        *(f"cannot use {write['path']}: {one_line(write['error'])}" for write in status["retried_writes"]),
         *(f"worker {one_line(it['worker'])} is not valid: {one_line(it['error'])}" for it in status["invalid_workers"]),
         *(
             f"notice {notice['name']} does not reach anybody: {one_line(notice['last_error'])}"

@@ -6,6 +6,8 @@ What a command needs is imported when it runs: `omkd --version` is asked for oft
 import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -139,9 +141,10 @@ def verify(place: "Place", as_json: bool) -> None:
     from omkd.protocol import codec
     from omkd.services.verify import verify_session
 
-    if not (place.session.events.is_dir() or place.session.escalations_pos.exists()):
-        fail(f"there is no session in {place.session.path}", EXIT_NO_SESSION)
-    result = verify_session(place.session)
+    with disk_faults_said():
+        if not (place.session.events.is_dir() or place.session.escalations_pos.exists()):
+            fail(f"there is no session in {place.session.path}", EXIT_NO_SESSION)
+        result = verify_session(place.session)
     if as_json:
         click.echo(codec.dumps(result).decode())
     else:
@@ -167,17 +170,28 @@ def repair(place: "Place", unknown_is_damage: bool) -> None:
     from omkd.store.repair import repair as repair_log
     from omkd.store.snapshot import newest_known
 
-    if not place.session.events.is_dir():
-        fail(f"there is no session in {place.session.path}", EXIT_NO_SESSION)
-    lock = held_lock(place)
-    try:
-        known = newest_known(place.session.path)
-        repaired = repair_log(place.session.events, time.time_ns, known=known, unknown_is_damage=unknown_is_damage)
-    except LogTooNew as refusal:
-        fail(str(refusal), EXIT_TOO_NEW)
-    finally:
-        lock.release()
+    with disk_faults_said():
+        if not place.session.events.is_dir():
+            fail(f"there is no session in {place.session.path}", EXIT_NO_SESSION)
+        lock = held_lock(place)
+        try:
+            known = newest_known(place.session.path)
+            repaired = repair_log(place.session.events, time.time_ns, known=known, unknown_is_damage=unknown_is_damage)
+        except LogTooNew as refusal:
+            fail(str(refusal), EXIT_TOO_NEW)
+        finally:
+            lock.release()
     click.echo("nothing is damaged" if repaired is None else str(repaired))
+
+
+@contextmanager
+def disk_faults_said() -> Iterator[None]:
+    from omkd.serving import report
+
+    try:
+        yield
+    except OSError as error:
+        sys.exit(report(error))
 
 
 def held_lock(place: "Place") -> "FileLock":

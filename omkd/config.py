@@ -7,7 +7,14 @@ from pathlib import Path
 
 from attrs import frozen
 
-from omkd.protocol.address import checked_session, checked_socket_path, config_path, socket_candidates, state_root
+from omkd.protocol.address import (
+    checked_path,
+    checked_session,
+    checked_socket_path,
+    config_path,
+    socket_candidates,
+    state_root,
+)
 from omkd.settings.loading import ConfigFile, Loaded, Override
 from omkd.store.session import SessionDir
 from omkd.systemd import passed_socket, watchdog_s
@@ -41,7 +48,7 @@ class Config:
 
 def place_for(environment: Mapping[str, str], *, session: str, state_dir: Path | None, socket: Path | None) -> Place:
     """Raises AddressError for a session or socket that cannot be."""
-    directory = (state_dir or state_root(environment)).absolute() / checked_session(session)
+    directory = checked_path((state_dir or state_root(environment)).absolute() / checked_session(session))
     chosen = socket or socket_candidates(environment, session, directory)[0]
     path = checked_socket_path(chosen.absolute())
     return Place(session=SessionDir(directory), socket=path, environment={**environment, "OMKD_SOCKET": str(path)})
@@ -51,7 +58,7 @@ def config_file(
     environment: Mapping[str, str], *, session: str, named: Path | None, overrides: Mapping[str, Override]
 ) -> ConfigFile:
     """`named` on the command line or by OMKD_CONFIG: then it must be there."""
-    path = (named or config_path(environment)).absolute()
+    path = checked_path((named or config_path(environment)).absolute())
     required = named is not None or bool(environment.get("OMKD_CONFIG"))
     return ConfigFile(path=path, required=required, session=session, overrides=overrides)
 

@@ -3,6 +3,7 @@
 import errno
 import faulthandler
 import os
+import sys
 from typing import Final
 
 import click
@@ -30,7 +31,8 @@ def serve(config: Config) -> int:
     """Runs the daemon; its exit status. Whatever ends it, what it logged is written."""
     settings = config.loaded.settings
     log = logs.start_logging(os.environ, level=settings.log_level, log_format=settings.log_format)
-    faulthandler.enable()  # systemd's watchdog ends a process that hangs with SIGABRT: this says where it hung
+    if sys.stderr is not None:
+        faulthandler.enable()  # systemd's watchdog ends a process that hangs with SIGABRT: this says where it hung
     try:
         return run(config)
     finally:

@@ -5,7 +5,7 @@ import os
 import click
 
 from omkctl.invocation import Invocation
-from omkctl.publishing import publisher
+from omkctl.publishing import Publisher
 from omkctl.text_input import text_of
 from omkctl.verb import Verb
 
@@ -20,7 +20,7 @@ from omkctl.verb import Verb
     help="What it is about. [default: the task this runs in]",
 )
 @click.pass_obj
-def command(invocation: Invocation, words: tuple[str, ...], file: str | None, task: str | None) -> None:
+def command(invocation: Invocation, words: tuple[str, ...], file: str | None, task: str | None) -> int:
     """Ask for a person, in words. They stand in the escalation log until somebody acknowledges them (`omkctl ack`).
 
     Inside a worker it speaks for that worker and its task. When no daemon answers there, the worker's own events file
@@ -31,4 +31,6 @@ def command(invocation: Invocation, words: tuple[str, ...], file: str | None, ta
         asked["worker_id"] = worker
     if task:
         asked["task_id"] = task
-    publisher(invocation)({"PersonNeeded": asked})
+    publisher = Publisher(invocation)
+    publisher.publish({"PersonNeeded": asked})
+    return publisher.status

@@ -14,7 +14,7 @@ import click
 from omkctl import completers, json_text, values
 from omkctl.failures import usage
 from omkctl.invocation import Invocation
-from omkctl.publishing import publisher
+from omkctl.publishing import Publisher
 from omkctl.verb import Verb
 
 OWN_EVENTS = ("WorkerStarted", "WorkerProgress", "WorkerCompleted", "PersonNeeded")
@@ -45,7 +45,7 @@ TEXT_FIELDS: Final[Mapping[str, frozenset[str]]] = {
 @click.pass_obj
 def command(
     invocation: Invocation, type: str | None, fields: tuple[str, ...], text: str | None, from_stdin: bool
-) -> None:
+) -> int:
     """Publish an event of TYPE. FIELD:=JSON is JSON. After = a number, true, false and null are what they say, but in
     a field that is text they are text.
 
@@ -53,12 +53,13 @@ def command(
     omkctl publish WorkerProgress worker_id=coder percent=40 message='half way'
     omkctl publish DisclosureLine value='I may be wrong'
     """
-    publish = publisher(invocation)
+    publisher = Publisher(invocation)
     if from_stdin:
         for event in events_from_stdin(type):
-            publish(event)
+            publisher.publish(event)
     else:
-        publish(event_of(type, fields, text))
+        publisher.publish(event_of(type, fields, text))
+    return publisher.status
 
 
 def event_of(type: str | None, fields: tuple[str, ...], text: str | None) -> object:

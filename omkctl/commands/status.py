@@ -79,7 +79,7 @@ def show_faults(status: Status, out: Output) -> None:
             f"  lines of workers that were skipped: {status['rejected_lines']} (omkctl events --type LineRejected)"
         )
     for write in status["retried_writes"]:
-        out.line(f"  cannot write {write['path']} since {out.time(write['since'])}: {one_line(write['error'])}")
+        out.line(f"  cannot use {write['path']} since {out.time(write['since'])}: {one_line(write['error'])}")
     for notice in status["notices"]:
         if notice["last_error"] is not None:
             out.line(f"  notice {notice['name']} does not reach anybody: {one_line(notice['last_error'])}")

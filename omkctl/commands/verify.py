@@ -9,7 +9,7 @@ import click
 
 from omkctl import json_text
 from omkctl.client import Unreachable
-from omkctl.failures import Exit
+from omkctl.failures import Exit, Failure
 from omkctl.invocation import Invocation
 from omkctl.render import say
 from omkctl.shapes import Verified
@@ -50,7 +50,9 @@ def offline(invocation: Invocation) -> int:
     argv = [sys.executable, "-m", "omkd", "--session", invocation.session]
     if invocation.state_dir is not None:
         argv += ["--state-dir", os.path.abspath(invocation.state_dir)]
-    done = subprocess.run([*argv, "verify", "--json"], stdout=subprocess.PIPE, check=False)
-    if done.stdout:
-        tell(invocation, cast(Verified, json_text.parse(done.stdout)))
+    done = subprocess.run([*argv, "verify", "--json"], capture_output=True, check=False)
+    if not done.stdout:
+        name = "not_found" if done.returncode == Exit.NOT_FOUND else "unreadable"
+        raise Failure(done.returncode, name, done.stderr.decode(errors="replace").strip().removeprefix("omkd: "))
+    tell(invocation, cast(Verified, json_text.parse(done.stdout)))
     return done.returncode

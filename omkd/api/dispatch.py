@@ -14,6 +14,7 @@ from attrs import frozen
 from omkd.protocol import codec
 from omkd.protocol.codec import CodecError
 from omkd.protocol.errors import ApiError, ErrorKind
+from omkd.protocol.json_text import as_text
 from omkd.protocol.jsonrpc import (
     Batch,
     Connection,
@@ -46,6 +47,10 @@ class Done:
     fatal: bool = False
 
 
+class AnswerNotEncoded(Exception):
+    """An answer has no JSON form, which is a fault of ours, not of the peer's parameters."""
+
+
 class Dispatcher:
     """Calls the handlers in the name of one connection."""
 
@@ -73,13 +78,22 @@ class Dispatcher:
             answer = handler(self._call, params)
         except Exception as error:
             return self._failed(message, error)
-        return done(message, answer) if isinstance(answer, Answer) else self._finish(message, answer)
+        if not isinstance(answer, Answer):
+            return self._finish(message, answer)
+        try:
+            return done(message, answer)
+        except CodecError as error:
+            return self._failed(message, AnswerNotEncoded(str(error)))
 
     async def _finish(self, message: Request | Notification, answer: Awaitable[Answer]) -> Done:
         try:
-            return done(message, await answer)
+            answered = await answer
         except Exception as error:
             return self._failed(message, error)
+        try:
+            return done(message, answered)
+        except CodecError as error:
+            return self._failed(message, AnswerNotEncoded(str(error)))
 
     def _handler_and_params(self, message: Request | Notification) -> tuple[Handler, object]:
         handler = self._handlers.get(message.method)
@@ -159,4 +173,9 @@ def lines_that_fit(items: Sequence[Message], lines: list[bytes]) -> list[bytes]:
 
 
 def encode_error(id: str | int | float | None, error: ApiError) -> bytes:
-    return Connection(codec.parse, codec.encode, line_limit_bytes=0).encode_error(id, error)
+    """Of one whose words have a path in them that is not UTF-8 the words alone."""
+    connection = Connection(codec.parse, codec.encode, line_limit_bytes=0)
+    try:
+        return connection.encode_error(id, error)
+    except CodecError:
+        return connection.encode_error(id, ApiError(error.kind, as_text(error.message)))

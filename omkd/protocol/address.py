@@ -59,9 +59,19 @@ def config_path(env: Mapping[str, str]) -> Path:
     return root / "omk" / "omkd.toml"
 
 
+def checked_path(path: Path) -> Path:
+    """`path`, if it is text: it is to stand in JSON. Raises AddressError."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as fault:
+        shown = str(path).encode(errors="surrogateescape").decode(errors="backslashreplace")
+        raise AddressError(f"the path {shown} is not UTF-8: choose another, or name one with an option") from fault
+    return path
+
+
 def checked_socket_path(path: Path) -> Path:
     """`path`, if the kernel can bind it. Raises AddressError: AF_UNIX paths end at 107 bytes."""
-    size = len(str(path).encode(errors="surrogateescape"))
+    size = len(str(checked_path(path)).encode())
     if size > UNIX_PATH_BYTES:
         raise AddressError(
             f"socket path {path} has {size} bytes, a Unix socket's has at most {UNIX_PATH_BYTES}: "

@@ -72,6 +72,14 @@ def shown(value: object) -> str:
             return repr(value)
 
 
+def as_text(name: str) -> str:
+    """The name of a file as text that JSON can hold: a byte that is not UTF-8 becomes `\\xff`."""
+    try:
+        return name.encode(errors="surrogateescape").decode(errors="backslashreplace")
+    except UnicodeEncodeError:
+        return name.encode(errors="backslashreplace").decode()
+
+
 def one_line(text: str) -> str:
     """What others wrote, as a part of our words: it ends no line and commands no terminal."""
     return text if text.isprintable() else json.dumps(text)[1:-1]

@@ -15,6 +15,7 @@ import trio
 
 from omkd.protocol import codec
 from omkd.protocol.events import ByWorker, WorkerRegistered, WorkerUpdated
+from omkd.protocol.json_text import as_text
 from omkd.protocol.methods import InvalidSpec
 from omkd.protocol.names import role_fault, worker_name_fault
 from omkd.protocol.records import WorkerSpec
@@ -168,10 +169,10 @@ class WorkerWatch:
             self._complain(name, str(missing))
 
     def _complain(self, name: WorkerName, fault: str) -> None:
-        known = self._hub.invalid_specs.get(name)
+        known, fault = self._hub.invalid_specs.get(name), as_text(fault)
         if known is None or known.error != fault:
-            logger.warning("directory of worker %s: %s", name, fault)
-        self._hub.invalid_specs[name] = InvalidSpec(worker=name, error=fault)
+            logger.warning("directory of worker %s: %s", as_text(name), fault)
+        self._hub.invalid_specs[name] = InvalidSpec(worker=WorkerName(as_text(name)), error=fault)
 
     def _check_spec(self, name: WorkerName, directory: WorkerDir) -> None:
         """Of omkd's own workers the log wins; of foreign ones the file. Raises OSError, ValueError."""

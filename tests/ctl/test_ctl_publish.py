@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -13,9 +14,10 @@ import pytest
 from ctl_calls import Ended, Omkctl, Scripted
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from scripted_daemon import Silence, always, fail
+from scripted_daemon import Hangup, Silence, always, fail
 
 from omkctl.commands.publish import TEXT_FIELDS
+from omkctl.failures import Failure
 from omkctl.locate import Address
 from omkctl.own_events import append_event
 from omkd.protocol.errors import ApiError, ErrorKind
@@ -159,23 +161,41 @@ def test_what_the_daemon_refuses_does_not_go_into_the_file(
     assert not events_file.exists()
 
 
-@pytest.mark.parametrize("silent", ["omkd.hello", "event.publish"])
-def test_a_daemon_that_hangs_costs_a_hook_less_than_two_seconds(
-    scripted: Scripted, events_file: Path, silent: str
-) -> None:
-    scripted({"event.publish": always({}), silent: fail(Silence())})
+def test_a_daemon_that_hangs_costs_a_hook_less_than_two_seconds(scripted: Scripted, events_file: Path) -> None:
+    scripted({"event.publish": always({}), "omkd.hello": fail(Silence())})
     begun = time.monotonic()
     assert omkctl_process("publish", "WorkerProgress", "percent=40").status == 0
     assert time.monotonic() - begun < 2
     assert events_file.read_text().count("\n") == 1
 
 
-def test_many_events_for_a_daemon_that_hangs_wait_for_it_once(scripted: Scripted, events_file: Path) -> None:
-    scripted({"event.publish": fail(Silence())})
+@pytest.mark.parametrize("how", [Silence, Hangup])
+def test_an_event_that_a_daemon_took_and_did_not_answer_goes_into_no_file(
+    scripted: Scripted, events_file: Path, how: type[Exception]
+) -> None:
+    """It would be recorded twice. What comes behind it was not sent, and goes there."""
+    scripted({"event.publish": fail(how())})
     begun = time.monotonic()
-    assert omkctl_process("publish", "--stdin", stdin=b'{"A":{}}\n' * 50).status == 0
+    ended = omkctl_process("publish", "--stdin", stdin=b'{"A":{}}\n' * 50)
     assert time.monotonic() - begun < 2
-    assert events_file.read_text().count("\n") == 50
+    assert (ended.status, events_file.read_text().count("\n")) == (4, 49)
+    assert "whether it is recorded `omkctl events -n 5` shows" in ended.err
+
+
+def test_what_a_daemon_that_is_ending_did_not_take_goes_into_the_file(scripted: Scripted, events_file: Path) -> None:
+    scripted({"event.publish": fail(ApiError(ErrorKind.SHUTTING_DOWN, "omkd is ending"))})
+    assert omkctl_process("publish", "WorkerProgress", "percent=40").status == 0
+    assert events_file.read_text().count("\n") == 1
+
+
+def test_a_write_that_is_cut_short_is_a_failure(events_file: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(Failure, match="File too large"):
+            append_event(events_file, {"DisclosureLine": "x" * 3000})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def test_a_torn_line_is_ended_first(events_file: Path) -> None:

@@ -446,5 +446,5 @@ def test_many_large_tasks_are_listed_steered_and_waited_for(daemon: Daemon, pers
         assert [(each["id"], each["state"]) for each in said] == [(id, state) for id in ids]
     good(person("cancel", *ids))
     assert [line.split()[:2] for line in lines(person("wait", *ids).out)] == [[id, "cancelled"] for id in ids]
-    queued = [line for line in lines(good(person("events", "-n", "1000", "--type", "TaskQueued")))]
+    queued = lines(good(person("events", "-n", "1000", "--type", "TaskQueued")))
     assert len(queued) == len(ids)

@@ -58,7 +58,7 @@ def test_a_daemon_is_well_whatever_waits_for_a_person(scripted: Scripted, omkctl
     [
         ({"workers": [worker(state="stalled")]}, "no sign of life from worker coder"),
         ({"workers": [worker(state="dead")]}, "worker coder was given up"),
-        ({"retried_writes": [{"path": "/x", "error": "No space left", "since": TS}]}, "cannot write /x: No space left"),
+        ({"retried_writes": [{"path": "/x", "error": "No space left", "since": TS}]}, "cannot use /x: No space left"),
         ({"invalid_workers": [{"worker": "bad", "error": "no role"}]}, "worker bad is not valid: no role"),
         (
             {"notices": [{**WELL["notices"][0], "last_error": "exit status 22"}]},
