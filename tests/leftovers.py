@@ -24,13 +24,19 @@ def place_of_its_own() -> Iterator[Place]:
 def end_all_of(place: Place) -> None:
     """Ends the hosts, and whatever else was given this session in its environment.
 
-    A host that was only just started holds no lock by which `end_hosts` could find it.
+    A host that was only just started holds no lock by which `end_hosts` could find it; one that a daemon was starting
+    when it was killed is seen from its exec on.
     """
     end_hosts(place)
-    for pid in processes_of(place):
+    wait_until(lambda: kill_all(processes_of(place)) == 0, f"processes of {place.root} stay")
+
+
+def kill_all(pids: list[int]) -> int:
+    """How many there were."""
+    for pid in pids:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: processes_of(place) == [], f"processes of {place.root} stay: {processes_of(place)}")
+    return len(pids)
 
 
 def processes_of(place: Place) -> list[int]:
