@@ -45,7 +45,8 @@ from omkd.settings.live import LiveSettings
 from omkd.settings.table import Settings
 from omkd.store.event_log import Draft, EventLog, LogLost, LogWriteFailed, open_event_log
 from omkd.store.files import sync_way_to
-from omkd.store.locks import FileLock, boot_id
+from omkd.store.locks import FileLock
+from omkd.store.procfs import boot_id
 from omkd.store.session import SessionDir
 from omkd.store.watch import open_watcher
 from omkd.systemd import Notifier

@@ -18,8 +18,8 @@ from attrs import define, field
 
 from omkd.protocol import codec
 from omkd.store.locks import lock_holder
+from omkd.store.procfs import process_of
 from omkd.store.session import SessionDir
-from omkd.worker.processes import process_of
 from tests.warm import Forked, fork_omkd
 
 START_S = 20.0

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from omkd.store.procfs import environ_of, processes
 from tests.kit import Place, end_hosts, wait_until
 
 
@@ -42,16 +43,4 @@ def kill_all(pids: list[int]) -> int:
 def processes_of(place: Place) -> list[int]:
     """Those whose environment names this place's directory, which no other test has; never this one."""
     given = f"XDG_STATE_HOME={place.environment['XDG_STATE_HOME']}".encode()
-    return [pid for pid in pids() if pid != os.getpid() and given in environment_of(pid)]
-
-
-def pids() -> list[int]:
-    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
-
-
-def environment_of(pid: int) -> list[bytes]:
-    """Empty for a process that has ended, or that is another user's."""
-    try:
-        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-    except OSError:
-        return []
+    return [each.pid for each in processes() if each.pid != os.getpid() and given in environ_of(each.pid).split(b"\0")]

@@ -15,6 +15,7 @@ from attrs import frozen
 from omkd.core.state import State
 from omkd.protocol.events import By, ByClient, ByUnknown, ByWorker
 from omkd.protocol.scalars import U32, WorkerName
+from omkd.store.procfs import stat_of
 
 MAX_ANCESTORS: Final = 64
 """Of a process; real ones have fewer than ten."""
@@ -63,6 +64,5 @@ def ancestors_of(pid: int) -> list[int]:
     """The process itself, its parent, and so on. Raises OSError when the process is gone."""
     found = [pid]
     while found[-1] > 1 and len(found) < MAX_ANCESTORS:
-        stat = Path(f"/proc/{found[-1]}/stat").read_bytes()
-        found.append(int(stat[stat.rindex(b")") + 2 :].split()[1]))
+        found.append(int(stat_of(found[-1])[1]))
     return found

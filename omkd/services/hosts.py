@@ -15,7 +15,8 @@ from attrs import define
 
 from omkd.protocol.version import __version__
 from omkd.store.files import FILE_MODE, OPEN_FLAGS
-from omkd.store.locks import lock_holder, start_time
+from omkd.store.locks import lock_holder
+from omkd.store.procfs import start_time
 from omkd.store.session import WorkerDir
 
 logger = logging.getLogger(__name__)

@@ -15,7 +15,8 @@ from attrs import frozen
 from omkd.protocol import codec
 from omkd.protocol.events import DecisionRequested
 from omkd.protocol.redaction import redacted_text
-from omkd.worker.processes import RunProcesses, kill_until_none, process_of
+from omkd.store.procfs import process_of
+from omkd.worker.processes import RunProcesses, kill_until_none
 
 from .hosts import HIDDEN_FROM_HOSTS
 from .notice_rules import Matter, Means, PostTo, RunCommand, ShowOnDesktop

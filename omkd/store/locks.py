@@ -17,8 +17,8 @@ from omkd.protocol.scalars import U64
 from omkd.protocol.version import __version__
 
 from .files import FILE_MODE, OPEN_FLAGS, SMALL_FILE_BYTES, make_dir, read_regular
+from .procfs import boot_id, start_time
 
-BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 FLOCK = "hhqqi"  # struct flock of Linux: l_type, l_whence, l_start, l_len, l_pid
 
 
@@ -120,16 +120,3 @@ def is_gone(holder: LockHolder) -> bool:
 def this_process() -> LockHolder:
     pid = os.getpid()
     return LockHolder(pid=U64(pid), start_time=U64(start_time(pid)), boot_id=boot_id(), version=__version__)
-
-
-def boot_id() -> str:
-    return BOOT_ID.read_text().strip()
-
-
-def start_time(pid: int) -> int:
-    """Field 22 of /proc/PID/stat (proc(5)), clock ticks since boot. Raises ProcessLookupError if it is gone."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
-    except (FileNotFoundError, ProcessLookupError):
-        raise ProcessLookupError(f"no process {pid}") from None
-    return int(stat[stat.rindex(b")") + 2 :].split()[19])

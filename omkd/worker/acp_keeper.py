@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Final
 import trio
 from attrs import frozen
 
+from omkd.store.procfs import Process, name_of
+
 from .children import Children
 from .command import Command
-from .processes import Process, RunProcesses, name_of, wait_ended
+from .processes import RunProcesses, wait_ended
 
 if TYPE_CHECKING:
     from .acp_agent import Agent

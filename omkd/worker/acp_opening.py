@@ -10,6 +10,7 @@ from attrs import evolve, field, frozen
 from omkd.protocol.limits import RUN_OUTPUT_BYTES
 from omkd.protocol.records import Yolo
 from omkd.store.files import FILE_MODE, OPEN_FLAGS
+from omkd.store.procfs import now_as_start_time
 
 from .acp import State
 from .acp_agent import Agent
@@ -37,7 +38,6 @@ from .acp_events import (
 from .children import Children
 from .command import Command
 from .policy import Judge
-from .processes import now_as_start_time
 
 READBACK_S: Final = 30.0
 AUTH_REQUIRED: Final = -32000

@@ -10,7 +10,6 @@ import contextlib
 import logging
 import os
 import signal
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final, Protocol
@@ -23,7 +22,7 @@ from omkd.protocol.handout import task_of_handout
 from omkd.protocol.records import RunRecord
 from omkd.protocol.scalars import HandoutId
 from omkd.store.files import SMALL_FILE_BYTES, read_regular
-from omkd.store.locks import boot_id
+from omkd.store.procfs import Process, boot_id, environ_of, process_of, processes
 from omkd.store.session import WorkerDir
 
 from .files import RunFiles
@@ -95,16 +94,6 @@ def agent_marks_of(worker: WorkerDir) -> AgentMarks:
 def carries(environ: bytes, marks: Marks) -> bool:
     """Whether a /proc/PID/environ has all of them."""
     return {f"{name}={value}".encode() for name, value in marks.environment().items()} <= set(environ.split(b"\0"))
-
-
-@frozen(kw_only=True)
-class Process:
-    """As /proc/PID/stat shows it. `start_time` (clock ticks since boot) tells it from the next with its pid."""
-
-    pid: int
-    parent: int
-    start_time: int
-    is_alive: bool
 
 
 @frozen(kw_only=True)
@@ -257,43 +246,6 @@ def pidfd_of(process: Process) -> Iterator[int | None]:
         yield descriptor if now is not None and now.start_time == process.start_time else None
     finally:
         os.close(descriptor)
-
-
-def processes() -> list[Process]:
-    found = (process_of(int(name)) for name in os.listdir("/proc") if name.isdecimal())
-    return [process for process in found if process is not None]
-
-
-def process_of(pid: int) -> Process | None:
-    """None if it is gone, or hidden from us. A zombie whose other threads run on is alive."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
-    except OSError:
-        return None
-    fields = stat[stat.rindex(b")") + 2 :].split()
-    state, parent, threads, start_time = fields[0], int(fields[1]), int(fields[17]), int(fields[19])
-    return Process(pid=pid, parent=parent, start_time=start_time, is_alive=state not in b"ZX" or threads > 1)
-
-
-def now_as_start_time() -> int:
-    """The `start_time` of a process that begins now."""
-    return int(time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK"))
-
-
-def environ_of(pid: int) -> bytes:
-    """Empty for another user's process, and for one that is gone."""
-    try:
-        return Path(f"/proc/{pid}/environ").read_bytes()
-    except OSError:
-        return b""
-
-
-def name_of(pid: int) -> str:
-    """Of its program, as /proc shortens it; empty for one that is gone."""
-    try:
-        return Path(f"/proc/{pid}/comm").read_text(errors="replace").strip()
-    except OSError:
-        return ""
 
 
 def self_and_ancestors(seen: Mapping[int, Process]) -> set[int]:

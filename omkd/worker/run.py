@@ -19,7 +19,8 @@ from omkd.protocol.events import TaskStarted
 from omkd.protocol.records import OutboxLine, RunRecord
 from omkd.protocol.scalars import U32, U64, Ns, TaskId
 from omkd.store.files import FILE_MODE, OPEN_FLAGS, append_line, atomic_write, make_dir
-from omkd.store.locks import start_time, this_process
+from omkd.store.locks import this_process
+from omkd.store.procfs import start_time
 from omkd.store.session import WorkerDir
 
 from .children import Children

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from ctl_person import DEADLINE_S, Run, ended, good, lines, started
 
+from omkd.store.procfs import environ_of, processes
 from tests.kit import Daemon, Place, running_daemon, wait_until
 
 # --- tasks -------------------------------------------------------------------------------------------------------
@@ -304,20 +305,12 @@ def test_an_interrupted_demo_leaves_nothing(place: Place) -> None:
         process.stdout.read()
         assert process.wait(DEADLINE_S) == 130
     assert not list(place.root.glob("omk-*"))
-    assert not [line for line in processes() if str(place.root).encode() in line]
+    assert not [line for line in environments() if str(place.root).encode() in line]
 
 
-def processes() -> list[bytes]:
+def environments() -> list[bytes]:
     """The environments of this user's processes, but for our own."""
-    found = []
-    for name in os.listdir("/proc"):
-        if name.isdigit() and int(name) != os.getpid():
-            try:
-                with open(f"/proc/{name}/environ", "rb") as environ:
-                    found.append(environ.read())
-            except OSError:
-                continue
-    return found
+    return [environ_of(process.pid) for process in processes() if process.pid != os.getpid()]
 
 
 def test_a_kept_demo_can_be_looked_into(place: Place, person: Run) -> None:

@@ -26,7 +26,7 @@ disk_layer.install()
 
 import omkd.daemon  # noqa: F401 the child must not have to
 from omkd.cli import cli
-from omkd.store import event_log, locks
+from omkd.store import event_log, procfs
 from omkd.store.session import WorkerDir
 from tests.kit import Client, Place, serves, units
 
@@ -136,7 +136,7 @@ class Session:
             # The limit is a default that no caller changes; small ones make segments end within a test.
             event_log.open_event_log.__wrapped__.__kwdefaults__["segment_bytes"] = self.segment_bytes  # type: ignore[attr-defined]
         if self.boot_id is not None:
-            locks.BOOT_ID = self.boot_id
+            procfs.BOOT_ID = self.boot_id
         disk_layer.arm(setting)
         try:
             cli(["--session", self.place.name], prog_name="omkd")

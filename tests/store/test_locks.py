@@ -10,7 +10,8 @@ import pytest
 from attrs import evolve
 
 from omkd.protocol.version import __version__
-from omkd.store.locks import LockHeld, boot_id, is_copy, lock_holder, start_time, take_lock, this_process
+from omkd.store.locks import LockHeld, is_copy, lock_holder, take_lock, this_process
+from omkd.store.procfs import boot_id, start_time
 
 HOLD = """
 import sys

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from omkd.worker.processes import environ_of, process_of, processes
+from omkd.store.procfs import environ_of, process_of, processes
 from tests.kit import Client, Place, events_called, wait_until
 
 FOREVER = "tail -f /dev/null"

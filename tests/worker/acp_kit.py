@@ -14,6 +14,7 @@ import trio
 from attrs import Factory, define
 
 from omkd.protocol.records import ApprovalPolicy, Never
+from omkd.store.procfs import environ_of, name_of, processes
 from omkd.worker.acp_agents import AcpSettings
 from omkd.worker.acp_desk import Answer, Approved, Closing, Question
 from omkd.worker.acp_events import Usage
@@ -26,7 +27,7 @@ from omkd.worker.children import Children
 from omkd.worker.command import Command
 from omkd.worker.files import RunFiles
 from omkd.worker.policy import judge_for
-from omkd.worker.processes import RunMarks, RunProcesses, carries, environ_of, name_of, processes
+from omkd.worker.processes import RunMarks, RunProcesses, carries
 from omkd.worker.run import Orders
 
 DEADLINE_S = 20.0

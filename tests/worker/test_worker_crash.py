@@ -14,7 +14,7 @@ from worker_kit import DEADLINE_S, Workspace, append, is_alive
 from omkd.protocol import codec
 from omkd.protocol.records import RunRecord
 from omkd.protocol.scalars import U64, HandoutId, Ns
-from omkd.store.locks import boot_id, start_time
+from omkd.store.procfs import boot_id, start_time
 from omkd.worker.processes import end_leftovers, marks_of
 
 BLOCK = "tail -f /dev/null"

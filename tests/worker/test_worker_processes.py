@@ -12,17 +12,9 @@ import trio
 from attrs import evolve
 from worker_kit import DEADLINE_S
 
+from omkd.store.procfs import Process, process_of, processes
 from omkd.worker.children import Children
-from omkd.worker.processes import (
-    Process,
-    RunMarks,
-    RunProcesses,
-    end_processes,
-    process_of,
-    processes,
-    self_and_ancestors,
-    send_signal,
-)
+from omkd.worker.processes import RunMarks, RunProcesses, end_processes, self_and_ancestors, send_signal
 
 MARKS = RunMarks(session="s", worker="w", handout="t1", task_file=f"/nowhere/{uuid.uuid4()}/task.json")
 """Of this run of the tests: another one beside it is not ours to end."""

@@ -14,8 +14,8 @@ from typing import Any
 
 from inotify_simple import INotify, flags
 
+from omkd.store.procfs import environ_of, process_of, processes
 from omkd.store.session import SessionDir, WorkerDir
-from omkd.worker.processes import environ_of, process_of, processes
 
 DEADLINE_S = 20.0
 CHANGES = flags.CREATE | flags.MODIFY | flags.MOVED_TO | flags.DELETE
