@@ -13,7 +13,7 @@ from omkd.protocol.records import Yolo
 from omkd.worker.acp_agent import open_agent
 from omkd.worker.acp_agents import AcpSettings
 from omkd.worker.children import Children
-from omkd.worker.processes import RunProcesses, send_signal, wait_ended
+from omkd.worker.processes import RunProcesses, signal_each, wait_ended
 from omkd.worker.report import OutOfBudget
 
 TOUCH = "echo hi > hi.txt"
@@ -105,9 +105,9 @@ async def test_an_agent_that_died_between_two_tasks_is_replaced(bench: Bench) ->
     with trio.fail_after(DEADLINE_S):
         async with bench.keeper() as keeper:
             await bench.take(keeper, command, bench.task())
-            for process in members.alive():
-                send_signal(process, signal.SIGKILL)
-            await wait_ended(members.alive())
+            found = members.alive()
+            signal_each(found, signal.SIGKILL)
+            await wait_ended(found)
             end = await bench.take(keeper, command, bench.task())
     assert end.evidence.said == "Done."
     assert sent(bench).count("initialize") == 2
