@@ -5,15 +5,16 @@ an unknown one is refused. A field's `metadata` says what it means.
 """
 
 from enum import Enum
-from typing import Final
+from typing import Final, get_args
 
 from attrs import Attribute, Factory, field, frozen
 
 from .errors import ErrorKind
 from .escalation import EscalationKind, EscalationLogEntry
-from .events import By, Choice, PublishedEvent, Target, Unit
+from .events import By, Choice, Event, PublishedEvent, Target, Unit
 from .json_text import CodecError
 from .limits import PAGE_DEFAULT
+from .nearest import did_you_mean, shown_name
 from .records import (
     DEFAULT_APPROVAL_TIMEOUT_SECS,
     AcpSession,
@@ -27,6 +28,8 @@ from .records import (
     says,
 )
 from .scalars import F32, I32, U32, U64, Json, Ns, Seq, TaskId, WorkerName
+
+EVENT_NAMES: Final = frozenset(event.__name__ for event in get_args(Event))
 
 
 class TaskState(Enum):
@@ -114,6 +117,16 @@ def at_least_one(_: object, attribute: "Attribute[U32]", value: U32) -> None:
         fault = CodecError(f"{value} is too few: at least 1")
         fault.within(attribute.name)
         raise fault
+
+
+def names_of_events(_: object, attribute: "Attribute[list[str]]", value: list[str]) -> None:
+    """Raises CodecError. What is misspelt would look like what never happened."""
+    for at, name in enumerate(value):
+        if name not in EVENT_NAMES:
+            fault = CodecError(f"no event is called {shown_name(name)}{did_you_mean(name, EVENT_NAMES)}")
+            fault.within(at)
+            fault.within(attribute.name)
+            raise fault
 
 
 @frozen(kw_only=True)
@@ -538,7 +551,9 @@ class SeqResult:
 @frozen(kw_only=True)
 class EventFilter:
     types: list[str] = field(
-        factory=list, metadata=says("event names; a unit with one of them passes whole; empty: all")
+        factory=list,
+        validator=names_of_events,
+        metadata=says("event names; a unit with one of them passes whole; empty: all"),
     )
     workers: list[str] = field(factory=list, metadata=says("units about one of these; empty: all"))
 

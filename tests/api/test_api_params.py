@@ -63,6 +63,8 @@ def test_a_parameter_of_no_type_at_all_is_refused_with_its_path(shared_client: C
         ("event.publish", {"event": {"TaskStarted": {"task_id": "t1"}}}, "event"),
         ("event.publish", {"event": {"DaemonStopped": {"reason": "no"}}}, "event"),
         ("event.subscribe", {"filter": {"types": "TaskQueued"}}, "filter.types"),
+        ("event.subscribe", {"filter": {"types": ["TaskQueued", "TaskQueue"]}}, "filter.types[1]"),
+        ("event.list", {"filter": {"types": ["TaskFinishd"]}}, "filter.types[0]"),
         ("event.list", {"after": -1}, "after"),
         ("escalation.tail", {"kinds": ["faild"]}, "kinds[0]"),
         ("subscription.cancel", {"subscription": "1"}, "subscription"),
