@@ -19,10 +19,20 @@ DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
 
 def check_commands(facts: Facts) -> Iterator[Finding]:
     for name, runner, project_dir, pid in runners(facts):
-        if project_dir is not None and not Path(project_dir).is_dir():
-            what = f"worker {name} works in {project_dir}, which is not there"
-            yield Finding(what=what, mend=f"mkdir -p {shlex.quote(project_dir)}")
+        if project_dir is not None:
+            yield from directory_findings(name, project_dir)
         yield from command_findings(facts, name, runner, project_dir, pid)
+
+
+def directory_findings(name: str, directory: str) -> Iterator[Finding]:
+    try:
+        os.stat(f"{directory}/.")
+    except FileNotFoundError:
+        what = f"worker {name} works in {directory}, which is not there"
+        yield Finding(what=what, mend=f"mkdir -p {shlex.quote(directory)}")
+    except OSError as fault:
+        what = f"worker {name} works in {directory}, which cannot be entered: {fault.strerror}"
+        yield Finding(what=what, mend=f"namei -l {shlex.quote(directory)}")
 
 
 def command_findings(

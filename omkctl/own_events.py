@@ -18,7 +18,7 @@ def own_events_file(env: Mapping[str, str], session_dir: Path) -> Path | None:
     named = [*Path(env.get("OMK_TASK_FILE", "")).parents, Path(env.get("OMK_AGENT_OF", ""))]
     around = [directory for directory in named if directory.name == worker and directory.parent.name == "workers"]
     for directory in (*around, session_dir / "workers" / worker):
-        if directory.is_dir():
+        if os.path.isdir(directory):  # of a user who may not look at one, too
             return directory / "events.jsonl"
     return None
 

@@ -21,14 +21,14 @@ from .acp_opening import AcpTask, Waits
 from .acp_outcome import Evidence, artifacts_of, result_of
 from .acp_questions import RunDesk
 from .answers import Answers
-from .command import Command, budget_secs_for, command_for, prompt_for
+from .command import Command, budget_secs_for, command_for, directory_fault, prompt_for
 from .files import RunFiles
 from .mailbox import Handout
 from .output import Output, output_limit, trim_streams
 from .policy import PolicyError, judge_for
 from .processes import agent_marks_of
 from .report import End, NotStarted, OutOfBudget, report_for
-from .run import PASSING, Orders, Place, is_directory, missing_directory, note_command, start_failure
+from .run import PASSING, Orders, Place, no_directory, note_command, start_failure
 from .settings import Settings
 from .summary import last_bytes
 
@@ -56,8 +56,8 @@ async def end_of_turn(
     settings = place.settings
     variables = agent_marks_of(place.worker).environment()
     command = command_for(handout.task, handout.task_id, settings, files, os.environb, variables)
-    if not is_directory(command):
-        return NotStarted(why=missing_directory(command, place.worker))
+    if (fault := directory_fault(command.cwd)) is not None:
+        return NotStarted(why=no_directory(command, fault, place.worker))
     try:
         task = task_for(handout, settings, command)
     except PolicyError as error:

@@ -54,7 +54,22 @@ def directory_for(spec: WorkerSpec, files: RunFiles, env: Mapping[bytes, bytes])
     if spec.project_dir is not None:
         return Path(spec.project_dir)
     home = Path(os.fsdecode(env.get(b"HOME", b"")))
-    return home if home.is_absolute() and home.is_dir() else files.path
+    return home if home.is_absolute() and directory_fault(home) is None else files.path
+
+
+def directory_fault(directory: Path) -> str | None:
+    """Why no command can run in it, and the next step, as the end of a sentence on it; None if one can."""
+    try:
+        os.stat(f"{directory}/.")  # what is in it can be named by who may enter it only
+    except FileNotFoundError:
+        return "is not there: make it"
+    except NotADirectoryError:
+        return "is no directory: make one"
+    except OSError as error:
+        return f"cannot be entered ({error.strerror}): let omkd's user do so"
+    except ValueError as error:
+        return f"is no path ({error}): correct it"
+    return None
 
 
 def command_for(

@@ -149,7 +149,7 @@ def is_at_work_elsewhere(environ: bytes, marks: RunMarks) -> bool:
     """Whether this process names a task file of another session, and that is there: what we read is a copy of its."""
     name = b"OMK_TASK_FILE="
     named = [os.fsdecode(each.removeprefix(name)) for each in environ.split(b"\0") if each.startswith(name)]
-    return any(each != marks.task_file and Path(each).exists() for each in named)
+    return any(each != marks.task_file and os.path.exists(each) for each in named)
 
 
 async def end_agent(worker: WorkerDir, *, grace_s: float = LEFTOVER_GRACE_S) -> int:

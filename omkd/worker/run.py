@@ -24,7 +24,7 @@ from omkd.store.procfs import start_time
 from omkd.store.session import WorkerDir
 
 from .children import Children
-from .command import Command, budget_secs_for, command_for, prompt_for
+from .command import Command, budget_secs_for, command_for, directory_fault, prompt_for
 from .files import RunFiles
 from .mailbox import Handout
 from .output import Output, output_limit
@@ -118,8 +118,8 @@ async def run_command(handout: Handout, files: RunFiles, record: RunRecord, plac
     command = command_for(
         handout.task, handout.task_id, place.settings, files, os.environb, variables(handout, files, marks)
     )
-    if not is_directory(command):
-        return NotStarted(why=missing_directory(command, place.worker))
+    if (fault := directory_fault(command.cwd)) is not None:
+        return NotStarted(why=no_directory(command, fault, place.worker))
     try:
         process = await start(command, files, place.children)
     except OSError as error:
@@ -198,15 +198,9 @@ def note_command(files: RunFiles, record: RunRecord, pid: int) -> None:
         log.warning("%s: pid not written to run.json: %s", record.handout, error)
 
 
-def is_directory(command: Command) -> bool:
-    return command.cwd.is_dir()
-
-
-def missing_directory(command: Command, worker: WorkerDir) -> str:
-    return (
-        f"project directory {command.cwd} is not there (or is no directory): make it, "
-        f"or name another with `omkctl worker update {worker.name} --project-dir DIR`"
-    )
+def no_directory(command: Command, fault: str, worker: WorkerDir) -> str:
+    another = f"or name another with `omkctl worker update {worker.name} --project-dir DIR`"
+    return f"project directory {command.cwd} {fault}, {another}"
 
 
 def start_failure(error: OSError, command: Command) -> str:

@@ -97,7 +97,13 @@ def test_params_may_be_left_out_where_none_is_needed(shared_client: Client, meth
         ({"name": "x", "role": ""}, "role"),
         ({"name": "x", "role": "r", "project_dir": "relative"}, "project_dir"),
         ({"name": "x", "role": "r", "project_dir": "/no/such/directory"}, "project_dir"),
+        ({"name": "x", "role": "r", "project_dir": f"/{'x' * 256}"}, "project_dir"),
         ({"name": "x", "role": "r", "runner": {"command": []}}, "runner.command"),
+        ({"name": "x", "role": "r", "runner": {"command": [f"{'x' * 256}/ls"]}}, "runner.command[0]"),
+        (
+            {"name": "x", "role": "r", "runner": {"command": ["nope"], "env": {"PATH": f"/{'x' * 256}"}}},
+            "runner.command[0]",
+        ),
         ({"name": "x", "role": "r", "runner": {"command": ["no-such-command-here"]}}, "runner.command[0]"),
         ({"name": "x", "role": "r", "runner": {"command": ["ls", "a\0b"]}}, "runner"),
         ({"name": "x", "role": "r", "runner": {"command": ["ls"], "budget_secs": 0}}, "runner.budget_secs"),

@@ -15,6 +15,7 @@ from typing import cast
 
 import pytest
 from ctl_calls import Omkctl, Scripted
+from ctl_person import DEADLINE_S
 from scripted_daemon import Hangup, ScriptedDaemon, Silence, Stream, always, fail, in_turn
 
 from omkctl.client import Client, Unreachable
@@ -67,6 +68,14 @@ def test_without_a_daemon_a_call_fails_soon_and_says_how_to_start_one(client: Cl
     assert not failure.value.sent
     for part in (*map(str, address.sockets), "omkd --session default", "systemctl --user start omkd@default"):
         assert part in failure.value.message
+
+
+def test_a_daemon_that_was_started_in_the_line_before_is_waited_for(address: Address) -> None:
+    """Nothing says of it yet that it lives. (omkctl waits a second; how long a start takes, the machine decides.)"""
+    daemon = ScriptedDaemon(address.sockets[0], {"omkd.status": always({"seq": 1})})
+    with closing(Client(address, patience_s=DEADLINE_S, start_s=DEADLINE_S)) as client, later(daemon.start):
+        assert client.call("omkd.status", {}, Result) == {"seq": 1}
+    daemon.stop()
 
 
 @pytest.fixture

@@ -322,7 +322,7 @@ def test_an_interrupted_shutdown_ends_all_the_same(
         (["worker", "add", "w", "--budget", "0", "--", "cat"], 2, "at least 1"),
         (["worker", "add", "w", "--", "no-such-command"], 2, "no command 'no-such-command'"),
         (["worker", "add", "w", "--stall", "5m"], 2, "need a command"),
-        (["worker", "add", "w", "--project-dir", "/nowhere", "--", "cat"], 2, "is not a directory"),
+        (["worker", "add", "w", "--project-dir", "/nowhere", "--", "cat"], 2, "/nowhere is not there: make it"),
         (["worker", "add", "w", "--external-tool", "{", "--", "cat"], 2, "--external-tool is not JSON"),
         (["worker", "update", "wc", "--budget", "0"], 2, "at least 1"),
         (["worker", "update", "wc"], 2, "nothing to change"),

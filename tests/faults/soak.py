@@ -21,7 +21,7 @@ from omkd.store.locks import lock_holder
 from tests.faults.figures import Options, options, report
 from tests.faults.kill_loop import named
 from tests.file_worker import FileWorker
-from tests.kit import Client, Place, append, running_daemon, units
+from tests.kit import Client, Place, append, running_daemon, units, wait_until
 from tests.leftovers import place_of_its_own
 
 HOST, DOUBLE = "host", "double"
@@ -136,10 +136,12 @@ def run(chosen: Options) -> dict[str, Any]:
         ends.enter_context(FileWorker(place.session.worker(DOUBLE)))
         load = Load(place, Random(chosen.seed))
         ends.callback(load.close)
+        lock = place.session.worker(HOST).lock
+        wait_until(lambda: lock_holder(lock) is not None, "the host does not start")
         began = time.monotonic()
         load_until(load, began + seconds * WARM_UP)
-        host = lock_holder(place.session.worker(HOST).lock)
-        assert host is not None
+        host = lock_holder(lock)
+        assert host is not None, "the host has ended"
         pids = {"omkd": daemon.process.pid, "omk-worker": int(host.pid)}
         before = {name: (rss_bytes(pid), descriptors(pid)) for name, pid in pids.items()}
         tasks_before = len(load.tasks)

@@ -7,6 +7,7 @@ import attrs
 from hypothesis import strategies as st
 
 from omkd.protocol.json_text import I64_MIN, U64_MAX
+from omkd.protocol.methods import EVENT_NAMES, at_least_one, names_of_events
 from omkd.protocol.scalars import F32, I32, U32, U64, HeartbeatNs, Json, Ns, Seq
 from omkd.protocol.timestamps import FIRST_SECOND, LAST_SECOND, NS_PER_SECOND
 from omkd.protocol.wire_forms import is_dict, is_enum, is_list, is_union
@@ -57,6 +58,8 @@ def values_of(type_: Any) -> st.SearchStrategy[Any]:
 
 
 def values_for(field: "attrs.Attribute[Any]") -> st.SearchStrategy[Any]:
-    """The one validator there is, `at_least_one`, refuses 0."""
+    """Of which its validator takes all."""
+    if field.validator is names_of_events:
+        return st.lists(st.sampled_from(sorted(EVENT_NAMES)), max_size=3)
     values = values_of(field.type)
-    return values if field.validator is None else values.filter(bool)
+    return values.filter(bool) if field.validator is at_least_one else values

@@ -14,9 +14,10 @@ from omkd.store import files
 
 
 @pytest.fixture(params=[0o000, 0o022, 0o777], ids=oct)
-def _umask(request: pytest.FixtureRequest) -> Iterator[None]:
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """A directory, made before the umask is another."""
     before = os.umask(request.param)
-    yield
+    yield tmp_path
     os.umask(before)
 
 
@@ -27,13 +28,12 @@ def mode(path: Path) -> int:
 # --- modes and symlinks ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("_umask")
-def test_modes_do_not_depend_on_the_umask(tmp_path: Path):
-    files.make_dir(tmp_path / "a" / "b")
-    files.atomic_write(tmp_path / "a" / "b" / "spec.json", b"{}")
-    files.append_line(tmp_path / "a" / "b" / "inbox.jsonl", b"{}")
-    assert [mode(tmp_path / name) for name in ("a", "a/b")] == [0o700, 0o700]
-    assert [mode(tmp_path / "a/b" / name) for name in ("spec.json", "inbox.jsonl")] == [0o600, 0o600]
+def test_modes_do_not_depend_on_the_umask(place: Path):
+    files.make_dir(place / "a" / "b")
+    files.atomic_write(place / "a" / "b" / "spec.json", b"{}")
+    files.append_line(place / "a" / "b" / "inbox.jsonl", b"{}")
+    assert [mode(place / name) for name in ("a", "a/b")] == [0o700, 0o700]
+    assert [mode(place / "a/b" / name) for name in ("spec.json", "inbox.jsonl")] == [0o600, 0o600]
 
 
 def test_a_directory_that_is_there_stays_as_it_is(tmp_path: Path):

@@ -214,12 +214,21 @@ def test_a_text_with_nul_is_a_failure_not_the_end_of_the_host(space: Workspace) 
     assert second["summary"] == "ok"
 
 
-def test_a_project_directory_that_vanished_is_said(space: Workspace) -> None:
-    space.write_spec(project_dir="/nowhere/at/all")
+@pytest.mark.parametrize(
+    ("project", "said"),
+    [
+        ("/nowhere/at/all", "is not there: make it"),
+        ("/etc/passwd", "is no directory: make one"),
+        (f"/{'x' * 256}", "cannot be entered (File name too long)"),  # as for what omkd's user may not enter
+        ("/a\0b", "is no path (embedded null byte)"),
+    ],
+)
+def test_a_project_directory_that_cannot_be_one_is_said(space: Workspace, project: str, said: str) -> None:
+    space.write_spec(project_dir=project)
     space.runner("true")
     space.send()
     space.start()
-    assert space.result()["summary"].startswith("project directory /nowhere/at/all is not there")
+    assert space.result()["summary"].startswith(f"project directory {project} {said}")
 
 
 def test_settings_are_read_again_before_each_run(space: Workspace) -> None:

@@ -1,6 +1,7 @@
 """worker.add, list, get, remove."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -28,6 +29,7 @@ from omkd.store.event_log import Draft, LogWriteFailed
 from omkd.store.files import make_dir, sync_dir
 from omkd.store.session import WorkerDir
 from omkd.worker.acp_agents import command_fault
+from omkd.worker.command import directory_fault
 from omkd.worker.policy import PolicyError, check_policy
 
 from .tasks import invalid
@@ -137,8 +139,8 @@ def check_worker(params: WorkerAddParams) -> None:
 def check_project_dir(text: str) -> None:
     if not text.startswith("/") or "\0" in text:
         raise invalid("project_dir", f"{shown_name(text)} is not an absolute path")
-    if not os.path.isdir(text):
-        raise invalid("project_dir", f"{text} is not a directory: make it first")
+    if (fault := directory_fault(Path(text))) is not None:
+        raise invalid("project_dir", f"{text} {fault}, or name another")
 
 
 def check_runner(runner: Runner, project_dir: str | None) -> None:
@@ -154,13 +156,8 @@ def check_runner(runner: Runner, project_dir: str | None) -> None:
     if runner.budget_secs == 0:
         raise invalid("runner.budget_secs", "a budget of 0 s would end every run at once")
     check_acp(runner)
-    if not command_exists(runner, project_dir):
-        path = runner.env.get("PATH", os.environ.get("PATH", os.defpath))
-        text = f"no command {runner.command[0]!r} in the daemon's PATH ({path}): give its full path, or --env PATH=…"
-        if "/" in runner.command[0]:
-            place = Path(project_dir or "/") / runner.command[0]
-            text = f"{place} is not executable: chmod +x it" if place.is_file() else f"there is no file {place}"
-        raise invalid("runner.command[0]", text)
+    if (fault := lookup_fault(runner, project_dir)) is not None:
+        raise invalid("runner.command[0]", fault)
 
 
 def check_acp(runner: Runner) -> None:
@@ -179,17 +176,20 @@ def check_acp(runner: Runner) -> None:
             raise invalid(f"runner.{name}", "it is for an agent that speaks ACP: set acp too (--acp)")
 
 
-def command_exists(runner: Runner, project_dir: str | None) -> bool:
-    """Whether the host will find it: with a slash from the project directory, else in PATH."""
+def lookup_fault(runner: Runner, project_dir: str | None) -> str | None:
+    """Why the host will not find it: with a slash from the project directory, else in PATH. None if it will."""
     command = runner.command[0]
     if "{" in command:
-        return True
+        return None
     if "/" in command:
-        places = [Path(project_dir or "/") / command]
-    else:
-        path = runner.env.get("PATH", os.environ.get("PATH", os.defpath))
-        places = [Path(each or ".") / command for each in path.split(os.pathsep)]
-    return any(place.is_file() and os.access(place, os.X_OK) for place in places)
+        place = os.path.join(project_dir or "/", command)
+        if shutil.which(place) is not None:
+            return None
+        return f"{place} is not executable: chmod +x it" if os.path.isfile(place) else f"there is no file {place}"
+    path = runner.env.get("PATH", os.environ.get("PATH", os.defpath))
+    if shutil.which(command, path=path) is not None:
+        return None
+    return f"no command {command!r} in the daemon's PATH ({path}): give its full path, or --env PATH=…"
 
 
 def list_workers(call: Call, _: NoParams) -> Answer:
