@@ -16,10 +16,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scripted_daemon import Hangup, Silence, always, fail
 
+from omkctl import client
 from omkctl.commands.publish import TEXT_FIELDS
 from omkctl.failures import Failure
 from omkctl.locate import Address
 from omkctl.own_events import append_event
+from omkctl.publishing import ANSWER_SECS, PATIENCE_SECS
 from omkd.protocol.errors import ApiError, ErrorKind
 from omkd.protocol.events import PublishedEvent
 from omkd.protocol.wire_forms import tag_of, wire_fields
@@ -29,6 +31,12 @@ def omkctl_process(*arguments: str, stdin: bytes = b"") -> Ended:
     command = [sys.executable, "-m", "omkctl", *arguments]
     ran = subprocess.run(command, input=stdin, capture_output=True, timeout=30, check=False)
     return Ended(ran.returncode, ran.stdout.decode(), ran.stderr.decode())
+
+
+def assert_quick(begun: float) -> None:
+    """What it waits for is below the two seconds that hooks are promised, and it waits for nothing else."""
+    assert PATIENCE_SECS + ANSWER_SECS < 1.5
+    assert time.monotonic() - begun < client.ANSWER_SECS / 3  # a busy machine's start of Python may be long
 
 
 @pytest.fixture
@@ -165,7 +173,7 @@ def test_a_daemon_that_hangs_costs_a_hook_less_than_two_seconds(scripted: Script
     scripted({"event.publish": always({}), "omkd.hello": fail(Silence())})
     begun = time.monotonic()
     assert omkctl_process("publish", "WorkerProgress", "percent=40").status == 0
-    assert time.monotonic() - begun < 2
+    assert_quick(begun)
     assert events_file.read_text().count("\n") == 1
 
 
@@ -177,7 +185,7 @@ def test_an_event_that_a_daemon_took_and_did_not_answer_goes_into_no_file(
     scripted({"event.publish": fail(how())})
     begun = time.monotonic()
     ended = omkctl_process("publish", "--stdin", stdin=b'{"A":{}}\n' * 50)
-    assert time.monotonic() - begun < 2
+    assert_quick(begun)
     assert (ended.status, events_file.read_text().count("\n")) == (4, 49)
     assert "whether it is recorded `omkctl events -n 5` shows" in ended.err
 

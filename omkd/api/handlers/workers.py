@@ -182,7 +182,7 @@ def lookup_fault(runner: Runner, project_dir: str | None) -> str | None:
     if "{" in command:
         return None
     if "/" in command:
-        place = os.path.join(project_dir or "/", command)
+        place = Path(project_dir or "/") / command
         if shutil.which(place) is not None:
             return None
         return f"{place} is not executable: chmod +x it" if os.path.isfile(place) else f"there is no file {place}"
