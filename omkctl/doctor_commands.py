@@ -30,8 +30,8 @@ def directory_findings(name: str, directory: str) -> Iterator[Finding]:
     except FileNotFoundError:
         what = f"worker {name} works in {directory}, which is not there"
         yield Finding(what=what, mend=f"mkdir -p {shlex.quote(directory)}")
-    except OSError as fault:
-        what = f"worker {name} works in {directory}, which cannot be entered: {fault.strerror}"
+    except (OSError, ValueError) as fault:
+        what = f"worker {name} works in {directory}, which cannot be entered: {fault}"
         yield Finding(what=what, mend=f"namei -l {shlex.quote(directory)}")
 
 

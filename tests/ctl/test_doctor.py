@@ -202,6 +202,24 @@ def test_a_command_that_is_not_there_any_more(daemon: Daemon, place: Place, pers
     assert doctor() == []
 
 
+@pytest.mark.usefixtures("daemon")
+def test_a_project_that_is_not_there_any_more(place: Place, person: Run, doctor: Doctor) -> None:
+    project = place.root / "my project"
+    project.mkdir()
+    good(person("worker", "add", "coder", "--project-dir", str(project), "--", "cat"))
+    assert doctor() == []
+    project.rmdir()
+    (found,) = doctor()
+    assert (found["check"], found["what"]) == ("commands", f"worker coder works in {project}, which is not there")
+    mend(place, found["mend"])
+    assert doctor() == []
+    project.rmdir()
+    project.touch()
+    (found,) = doctor()
+    assert "which cannot be entered: [Errno 20] Not a directory" in found["what"]
+    mend(place, found["mend"])  # shows each part of the path, with its owner and mode
+
+
 def test_a_path_of_the_daemon_without_the_agent(place: Place, person: Run, doctor: Doctor) -> None:
     agent = script_at(place.root / "nvm" / "agent")
     short = place.environment["PATH"]
