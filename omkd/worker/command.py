@@ -67,8 +67,8 @@ def directory_fault(directory: Path) -> str | None:
         return "is no directory: make one"
     except OSError as error:
         return f"cannot be entered ({error.strerror}): let omkd's user do so"
-    except ValueError as error:
-        return f"is no path ({error}): correct it"
+    except ValueError:
+        return "is no path (a NUL is in it): correct it"
     return None
 
 

@@ -220,7 +220,7 @@ def test_a_text_with_nul_is_a_failure_not_the_end_of_the_host(space: Workspace) 
         ("/nowhere/at/all", "is not there: make it"),
         ("/etc/passwd", "is no directory: make one"),
         (f"/{'x' * 256}", "cannot be entered (File name too long)"),  # as for what omkd's user may not enter
-        ("/a\0b", "is no path (embedded null byte)"),
+        ("/a\0b", "is no path (a NUL is in it)"),
     ],
 )
 def test_a_project_directory_that_cannot_be_one_is_said(space: Workspace, project: str, said: str) -> None:
