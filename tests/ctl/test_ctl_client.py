@@ -21,11 +21,12 @@ from scripted_daemon import Hangup, ScriptedDaemon, Silence, Stream, always, fai
 from omkctl.client import Client, Unreachable
 from omkctl.failures import DaemonError, Failure
 from omkctl.link import NEVER, Deadline, Late
-from omkctl.locate import FLOCK, Address, lock_is_held
+from omkctl.locate import FLOCK, Address, address_for, lock_is_held
 from omkctl.shapes import Escalation, Task
 from omkctl.stream import ESCALATION_LOG
 from omkctl.subscriptions import follow
 from omkd.protocol.errors import ApiError, ErrorKind
+from tests.kit import Place, start
 
 Result = dict[str, object]
 
@@ -70,12 +71,16 @@ def test_without_a_daemon_a_call_fails_soon_and_says_how_to_start_one(client: Cl
         assert part in failure.value.message
 
 
-def test_a_daemon_that_was_started_in_the_line_before_is_waited_for(address: Address) -> None:
+def test_a_daemon_that_was_started_in_the_line_before_is_waited_for(place: Place) -> None:
     """Nothing says of it yet that it lives. (omkctl waits a second; how long a start takes, the machine decides.)"""
-    daemon = ScriptedDaemon(address.sockets[0], {"omkd.status": always({"seq": 1})})
-    with closing(Client(address, patience_s=DEADLINE_S, start_s=DEADLINE_S)) as client, later(daemon.start):
-        assert client.call("omkd.status", {}, Result) == {"seq": 1}
-    daemon.stop()
+    address = address_for(place.environment, session=place.name, socket=None, state_dir=None)
+    process = start(place, (), place.root / "omkd.log")
+    try:
+        with closing(Client(address, patience_s=DEADLINE_S, start_s=DEADLINE_S)) as client:
+            assert client.call("omkd.status", {}, Result)["pid"] == process.pid
+    finally:
+        process.terminate()
+        assert process.wait(DEADLINE_S) == 0
 
 
 @pytest.fixture
